@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "arena.h"
+
+#include <stdalign.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK_SIZE = 64 * 1024 - 64 };
+
+struct arena_block {
+	struct arena_block *previous;
+	size_t size;
+	alignas(max_align_t) char data[];
+};
+
+/* A large piece gets a block of its own, put behind the current one, so that the rest of the
+ * current block stays in use. */
+static void *alloc_large(struct arena *arena, size_t size)
+{
+	struct arena_block *block;
+
+	if (size > SIZE_MAX - sizeof(*block))
+		return NULL;
+	block = calloc(1, sizeof(*block) + size);
+	if (!block)
+		return NULL;
+	block->size = size;
+	if (arena->last) {
+		block->previous = arena->last->previous;
+		arena->last->previous = block;
+	} else {
+		arena->last = block;
+		arena->used = size;
+	}
+	return block->data;
+}
+
+/* `align` is a power of two. */
+static void *alloc_aligned(struct arena *arena, size_t size, size_t align)
+{
+	struct arena_block *block = arena->last;
+	size_t start = (arena->used + align - 1) & ~(align - 1);
+
+	if (block && start <= block->size && size <= block->size - start) {
+		arena->used = start + size;
+		return block->data + start;
+	}
+	if (size >= BLOCK_SIZE / 4)
+		return alloc_large(arena, size);
+	block = calloc(1, sizeof(*block) + BLOCK_SIZE);
+	if (!block)
+		return NULL;
+	block->size = BLOCK_SIZE;
+	block->previous = arena->last;
+	arena->last = block;
+	arena->used = size;
+	return block->data;
+}
+
+void *arena_alloc(struct arena *arena, size_t size)
+{
+	return alloc_aligned(arena, size, alignof(max_align_t));
+}
+
+char *arena_copy(struct arena *arena, const char *string, size_t length)
+{
+	char *copy;
+
+	if (length == SIZE_MAX)
+		return NULL;
+	copy = alloc_aligned(arena, length + 1, 1);
+	if (copy && length)
+		memcpy(copy, string, length);
+	return copy;
+}
+
+void arena_free(struct arena *arena)
+{
+	struct arena_block *block = arena->last;
+
+	while (block) {
+		struct arena_block *previous = block->previous;
+
+		free(block);
+		block = previous;
+	}
+	*arena = (struct arena){0};
+}

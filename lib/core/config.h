@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the administrator asked for, as a value. codec/config_yaml.h makes it from files; everything
+ * after reads it and never changes it. All strings and arrays live in `arena`.
+ *
+ * Names are normalised (fqdn.h), prefixes have no host bits, every default is filled in: a reader
+ * of this struct needs no further checks.
+ */
+#ifndef SIPFENCE_CONFIG_H
+#define SIPFENCE_CONFIG_H
+
+#include "addr.h"
+#include "arena.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CONFIG_MAX_SERVICES = 32, CONFIG_MAX_ADDRESSES = 256 };
+
+enum protocol { PROTOCOL_TCP = 6, PROTOCOL_UDP = 17 };
+
+struct port_range {
+	uint8_t protocol; /* enum protocol */
+	uint16_t first, last;
+};
+
+struct service {
+	const char *name; /* [A-Za-z][A-Za-z0-9_-]{0,31} */
+	struct port_range *ports;
+	size_t port_count;
+	bool local; /* the local subnets pass it */
+};
+
+/* What an answer must satisfy before its addresses count. Equal ones are one: compare indices. */
+struct guard {
+	struct prefix *within; /* sorted by prefix_compare; none: anywhere */
+	size_t within_count;
+	uint32_t max_addresses; /* more in one answer: refused */
+	uint64_t fingerprint;	/* of the above, the same in every run: keys saved state */
+};
+
+enum owner_kind { OWNER_EXTENSION, OWNER_PEER };
+
+/* An extension or a peer: who an address is permitted for. */
+struct owner {
+	const char *id;		  /* as written: "0021" */
+	const char *const *names; /* names whose A and AAAA are asked */
+	const char *const *srv;	  /* names whose SRV is asked; peers only */
+	const struct prefix *fixed;
+	uint32_t services; /* bit i: config.services[i] */
+	uint32_t guard;	   /* index into config.guards */
+	uint32_t name_count, srv_count, fixed_count;
+	uint8_t kind;	     /* enum owner_kind */
+	uint8_t ipv6_prefix; /* 1 to 128 */
+	bool local;	     /* extensions: may also register from the local subnets */
+};
+
+struct config {
+	struct arena arena;
+	const char *path; /* of the main file */
+
+	struct service *services; /* services[0] is sip */
+	size_t service_count;
+	struct owner *owners; /* extensions in the order of the files, then peers */
+	size_t owner_count;
+	struct guard *guards;
+	size_t guard_count;
+	struct prefix *local_subnets;
+	size_t local_subnet_count;
+	struct prefix *destinations;
+	size_t destination_count;
+
+	struct {
+		const char *const *servers; /* "192.0.2.1", "192.0.2.1:53", "[2001:db8::1]:53" */
+		size_t server_count;	    /* 0: resolv.conf */
+		uint32_t timeout_ms;	    /* whole budget of one question */
+		uint32_t in_flight;	    /* 0: adapt */
+	} resolver;
+
+	/* All in seconds. */
+	int64_t refresh_min, refresh_max;
+	int64_t hold, gone;
+	int64_t linger[2]; /* by enum owner_kind */
+
+	bool monitor;
+	bool accept_replies;
+	const char *table;
+	bool lock;		/* the daemon may own its table */
+	uint32_t log_rate;	/* log lines per log_rate_unit; 0: no log */
+	uint32_t log_rate_unit; /* seconds: 1, 60, 3600, 86400 */
+	const char *log_prefix;
+	const char *user;
+};
+
+void config_free(struct config *config); /* NULL is allowed; frees the struct too */
+
+#endif

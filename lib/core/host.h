@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What is known of a name, and how an answer changes it (design, section 7).
+ *
+ * State is kept for each (name, type). Times are wall-clock seconds, so that they survive a reboot;
+ * a clock that went backwards makes times of the future, and those count as "now".
+ *
+ *   addresses        replace the old ones at once; what was replaced is remembered for `linger`
+ *   no data, no name the old ones stay for `gone` from the first such answer, then leave
+ *   could not ask, refused by a guard
+ *                    say nothing about the name: the old ones stay until `hold` after the last good
+ *                    answer. If DNS's own last word was "none", that clock runs on.
+ */
+#ifndef SIPFENCE_HOST_H
+#define SIPFENCE_HOST_H
+
+#include "addr.h"
+#include "answer.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct timing {
+	int64_t hold, gone; /* seconds */
+};
+
+/* The history of one question. A zeroed struct: never asked. */
+struct lookup {
+	int64_t asked;	   /* of the last outcome of any kind; 0: never */
+	int64_t good;	   /* of the last answer with addresses; 0: never */
+	int64_t none;	   /* since when DNS itself says that there is none; 0: it doesn't */
+	uint32_t ttl;	   /* of the last outcome */
+	uint16_t failures; /* in a row: could not ask, or refused */
+	uint8_t last;	   /* enum answer_kind */
+	uint8_t reason;	   /* enum answer_reason */
+};
+
+enum lookup_verdict {
+	LOOKUP_KEEP,	/* the values that are there stay */
+	LOOKUP_REPLACE, /* the answer's values are in force */
+};
+
+/* Takes an outcome into the history. */
+enum lookup_verdict lookup_take(struct lookup *lookup, const struct answer *answer, int64_t now);
+/* True when the values have outlived `hold` or `gone`, and must leave. */
+bool lookup_expired(const struct lookup *lookup, const struct timing *timing, int64_t now);
+/* When lookup_expired() turns true without a further answer; INT64_MAX: there is no such time. */
+int64_t lookup_expires(const struct lookup *lookup, const struct timing *timing);
+
+/* An address that an answer replaced. */
+struct retired {
+	struct addr addr;
+	int64_t when;
+};
+
+/* A name under one guard. Two owners with the same guard share it. */
+struct host {
+	const char *name; /* not owned */
+	uint32_t guard;	  /* index into config.guards */
+	struct lookup lookup[FAMILY_COUNT];
+	uint16_t count[FAMILY_COUNT]; /* addresses in force */
+	uint16_t retired_count;
+	uint8_t told;			  /* enum host_state that was last reported to the admin */
+	struct addr *addrs[FAMILY_COUNT]; /* sorted by addr_compare; owned */
+	struct retired *retired;	  /* owned */
+	struct addr culprit;		  /* of the last refusal */
+};
+
+enum host_state {
+	HOST_UNTOLD = 0, /* not judged yet; only as `told` */
+	HOST_NEVER,	 /* nothing was ever learned of it, and it could not be asked */
+	HOST_FRESH,	 /* DNS answered, with addresses in one family at least */
+	HOST_HELD,	 /* DNS can't be asked of a family; what was known is kept */
+	HOST_GONE,	 /* by DNS's own word neither family has an address */
+	HOST_REFUSED,	 /* the last answer broke a rule of the guard */
+	HOST_EXPIRED,	 /* could not be asked for longer than `hold`: its addresses have left */
+};
+
+/*
+ * Takes a guarded answer for one family. `linger` is how long the longest-lingering owner wants a
+ * replaced address to be remembered. Returns 1 when the addresses in force changed, 0 when not,
+ * -ENOMEM (the host is as before).
+ */
+int host_take(struct host *host, enum family family, const struct answer *answer, int64_t linger,
+	int64_t now);
+/* Drops what has outlived hold, gone or linger; returns true when addresses in force left. */
+bool host_expire(struct host *host, const struct timing *timing, int64_t linger, int64_t now);
+enum host_state host_state(const struct host *host);
+/* The family whose outcome decides host_state(): what to name in a message. */
+enum family host_deciding_family(const struct host *host);
+const char *host_state_name(enum host_state state); /* "fresh", "held", … */
+void host_clear(struct host *host);		    /* frees what it owns */
+
+/*
+ * After reading saved state: times of the future become `now` (the clock went backwards), and a
+ * good answer of a former run no longer counts as the last word, so that `hold` bounds it.
+ */
+void host_restore(struct host *host, int64_t now);
+void lookup_restore(struct lookup *lookup, int64_t now);
+
+/* The targets of an SRV name; the same rules as for addresses. */
+struct srv {
+	const char *name; /* not owned */
+	struct lookup lookup;
+	size_t count, retired_count;
+	char **targets; /* in force; owned, sorted by strcmp */
+	struct retired_target {
+		char *target;
+		int64_t when;
+	} * retired; /* owned */
+	uint8_t told;
+};
+
+int srv_take(struct srv *srv, const struct answer *answer, int64_t now);
+bool srv_expire(struct srv *srv, const struct timing *timing, int64_t linger, int64_t now);
+enum host_state srv_state(const struct srv *srv);
+void srv_clear(struct srv *srv);
+
+#endif

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "plan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct planner {
+	struct ruleset *wanted;
+	const struct observed *observed;
+	struct plan *plan;
+	bool failed; /* out of memory, asked once at the end */
+};
+
+static void add_change(struct planner *planner, bool add, size_t set, const struct element *element)
+{
+	struct plan *plan = planner->plan;
+
+	if (plan->count == plan->capacity) {
+		size_t capacity = plan->capacity ? plan->capacity * 2 : 64;
+		struct change *changes = reallocarray(plan->changes, capacity, sizeof(*changes));
+
+		if (!changes) {
+			planner->failed = true;
+			return;
+		}
+		plan->changes = changes;
+		plan->capacity = capacity;
+	}
+	plan->changes[plan->count++] =
+		(struct change){.add = add, .set = (uint32_t)set, .element = *element};
+}
+
+static bool same_comment(const char *a, const char *b)
+{
+	return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+/* Both sides are sorted: one pass. Deletions stand before the additions of the same set, since a
+ * prefix may take the place of others that it overlaps. */
+static void compare_elements(struct planner *planner, size_t index, const struct set *old)
+{
+	struct set *set = &planner->wanted->sets[index];
+	size_t old_count = old ? old->count : 0;
+
+	for (int adding = 0; adding <= 1; adding++) {
+		size_t i = 0, j = 0;
+
+		while (i < old_count || j < set->count) {
+			int order = i == old_count    ? 1
+				    : j == set->count ? -1
+						      : prefix_compare(&old->elements[i].prefix,
+								&set->elements[j].prefix);
+			bool renamed;
+
+			if (order < 0) {
+				if (!adding)
+					add_change(planner, false, index, &old->elements[i]);
+				i++;
+				continue;
+			}
+			if (order > 0) {
+				if (adding)
+					add_change(planner, true, index, &set->elements[j]);
+				j++;
+				continue;
+			}
+			renamed = !same_comment(old->elements[i].comment, set->elements[j].comment);
+			set->elements[j].packets = old->elements[i].packets;
+			set->elements[j].bytes = old->elements[i].bytes;
+			if (renamed)
+				add_change(planner, adding, index,
+					adding ? &set->elements[j] : &old->elements[i]);
+			i++;
+			j++;
+		}
+	}
+}
+
+static bool observed_permits(const struct planner *planner, size_t service, const struct addr *addr)
+{
+	for (size_t i = 0; i < planner->observed->set_count; i++) {
+		const struct set *set = &planner->observed->sets[i];
+
+		if ((set->kind == SET_HOSTS || set->kind == SET_NETS) && set->service == service &&
+			set->family == addr->family &&
+			element_find(set->elements, set->count, addr))
+			return true;
+	}
+	return false;
+}
+
+static int compare_elements_by_prefix(const void *a, const void *b)
+{
+	return prefix_compare(
+		&((const struct element *)a)->prefix, &((const struct element *)b)->prefix);
+}
+
+/* Soonest to expire last; 0 is the full time-out. */
+static int compare_by_expiry(const void *a, const void *b)
+{
+	const struct element *left = a, *right = b;
+	uint64_t l = left->expires_ms ? left->expires_ms : UINT64_MAX;
+	uint64_t r = right->expires_ms ? right->expires_ms : UINT64_MAX;
+
+	return l > r ? -1 : l < r;
+}
+
+/* Sorted and distinct; of more than fit, those that would expire first are left out. */
+static size_t settle(struct element *elements, size_t count, size_t limit)
+{
+	size_t kept = 0;
+
+	if (count == 0)
+		return 0;
+	qsort(elements, count, sizeof(*elements), compare_elements_by_prefix);
+	for (size_t i = 0; i < count; i++) {
+		if (kept == 0 ||
+			prefix_compare(&elements[kept - 1].prefix, &elements[i].prefix) != 0)
+			elements[kept++] = elements[i];
+	}
+	if (kept > limit) {
+		qsort(elements, kept, sizeof(*elements), compare_by_expiry);
+		kept = limit;
+		qsort(elements, kept, sizeof(*elements), compare_elements_by_prefix);
+	}
+	return kept;
+}
+
+static struct element lone(const struct addr *addr)
+{
+	return (struct element){.prefix = prefix_of(addr, addr_bits((enum family)addr->family))};
+}
+
+/* An unlisted source whose flow was let in by the old list, or by there being no list. */
+static bool lost_its_permit(
+	const struct planner *planner, const struct set *set, bool had_set, const struct addr *addr)
+{
+	if (addr->family != set->family || ruleset_permits(planner->wanted, set->service, addr))
+		return false;
+	return !had_set || observed_permits(planner, set->service, addr);
+}
+
+/*
+ * The revoked set as it must be: who is in it stays until permitted again; who leaves hosts, and
+ * whose flow is open though no permit is left, comes in.
+ */
+static void fill_revoked(struct planner *planner, struct set *set, const struct set *old,
+	const struct talker *talkers, size_t talker_count)
+{
+	const struct set *hosts = NULL;
+	size_t room = (old ? old->count : 0) + talker_count, count = 0;
+	struct element *elements;
+
+	for (size_t i = 0; i < planner->observed->set_count; i++) {
+		const struct set *candidate = &planner->observed->sets[i];
+
+		if (candidate->kind == SET_HOSTS && candidate->service == set->service &&
+			candidate->family == set->family)
+			hosts = candidate;
+	}
+	room += hosts ? hosts->count : 0;
+	elements = arena_alloc(&planner->wanted->arena, (room ? room : 1) * sizeof(*elements));
+	if (!elements) {
+		planner->failed = true;
+		return;
+	}
+	for (size_t i = 0; old && i < old->count; i++) {
+		if (!ruleset_permits(planner->wanted, set->service, &old->elements[i].prefix.addr))
+			elements[count++] = old->elements[i];
+	}
+	for (size_t i = 0; hosts && i < hosts->count; i++) {
+		const struct addr *addr = &hosts->elements[i].prefix.addr;
+
+		if (!ruleset_permits(planner->wanted, set->service, addr))
+			elements[count++] = lone(addr);
+	}
+	for (size_t i = 0; i < talker_count; i++) {
+		if (talkers[i].service == set->service &&
+			lost_its_permit(planner, set, old != NULL, &talkers[i].addr))
+			elements[count++] = lone(&talkers[i].addr);
+	}
+	set->elements = elements;
+	set->count = settle(elements, count, DYNAMIC_SET_SIZE);
+}
+
+static void compare_set(
+	struct planner *planner, size_t index, const struct talker *talkers, size_t talker_count)
+{
+	struct set *set = &planner->wanted->sets[index];
+	const struct set *old = observed_find_set(planner->observed, set->name);
+
+	switch ((enum set_kind)set->kind) {
+	case SET_PORTS:
+	case SET_DESTINATIONS:
+		return; /* part of the shape */
+	case SET_HOSTS:
+	case SET_NETS:
+		compare_elements(planner, index, old);
+		return;
+	case SET_REJECTED:
+		if (old) {
+			set->elements = old->elements;
+			set->count = old->count < DYNAMIC_SET_SIZE ? old->count : DYNAMIC_SET_SIZE;
+		}
+		return;
+	case SET_REVOKED:
+		fill_revoked(planner, set, old, talkers, talker_count);
+		compare_elements(planner, index, old);
+		return;
+	}
+}
+
+static void carry_counters(struct planner *planner)
+{
+	for (size_t i = 0; i < planner->wanted->chain_count; i++) {
+		struct chain *chain = &planner->wanted->chains[i];
+
+		for (size_t j = 0; j < planner->observed->counter_count; j++) {
+			const struct counter *counter = &planner->observed->counters[j];
+
+			if (strcmp(counter->chain, chain->name) != 0)
+				continue;
+			for (size_t k = 0; k < chain->count; k++) {
+				struct expression *first = &chain->rules[k].expressions[0];
+
+				if (first->kind == EXPRESSION_COUNTER) {
+					first->packets = counter->packets;
+					first->bytes = counter->bytes;
+				}
+			}
+		}
+	}
+}
+
+int plan_make(struct ruleset *wanted, const char *wanted_shape, const struct observed *observed,
+	const struct talker *talkers, size_t talker_count, struct plan *ret_plan)
+{
+	struct plan plan = {.kind = PLAN_NOTHING};
+	struct planner planner = {.wanted = wanted, .observed = observed, .plan = &plan};
+
+	for (size_t i = 0; i < wanted->set_count && !planner.failed; i++)
+		compare_set(&planner, i, talkers, talker_count);
+	if (planner.failed) {
+		plan_clear(&plan);
+		return -ENOMEM;
+	}
+	carry_counters(&planner);
+	if (!observed->present || strcmp(observed->shape, wanted_shape) != 0)
+		plan.kind = PLAN_SWAP;
+	else if (plan.count > 0)
+		plan.kind = PLAN_ELEMENTS;
+	*ret_plan = plan;
+	return 0;
+}
+
+void plan_clear(struct plan *plan)
+{
+	free(plan->changes);
+	*plan = (struct plan){0};
+}
+
+const struct set *observed_find_set(const struct observed *observed, const char *name)
+{
+	for (size_t i = 0; i < observed->set_count; i++) {
+		if (strcmp(observed->sets[i].name, name) == 0)
+			return &observed->sets[i];
+	}
+	return NULL;
+}
+
+struct observed *observed_free(struct observed *observed)
+{
+	if (observed)
+		arena_free(&observed->arena);
+	free(observed);
+	return NULL;
+}

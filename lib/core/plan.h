@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What to change in the kernel so that it equals the ruleset.
+ *
+ * Elements of hosts and nets are compared one by one; everything else of the table (sets' types,
+ * chains, rules, ports, destinations) is its shape, and compared as a whole: another shape, or no
+ * table, means that the table is swapped whole, in one transaction.
+ */
+#ifndef SIPFENCE_PLAN_H
+#define SIPFENCE_PLAN_H
+
+#include "ruleset.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What the kernel holds of our table. Made by codec/nft_netlink.h. */
+struct observed {
+	struct arena arena;
+	bool present;	   /* the table is there */
+	bool owned;	   /* by a process (NFT_TABLE_F_OWNER) */
+	bool monitor;	   /* its reject chains do not drop */
+	const char *shape; /* text of all but hosts, nets, rejected, revoked and counters */
+	struct set *sets; /* with names; `kind` and `service` as the wanted ruleset has that name */
+	size_t set_count;
+	struct counter {
+		const char *chain;
+		uint64_t packets, bytes;
+	} * counters; /* of the rules of the reject chains */
+	size_t counter_count;
+};
+
+/* Who talks to a guarded port now, by the kernel's connection tracking or by a rejected set. */
+struct talker {
+	struct addr addr;
+	uint8_t service;
+	uint8_t protocol; /* 0: unknown (from a rejected set) */
+	uint16_t port;	  /* ours; 0: unknown */
+	bool opened_here; /* the PBX opened the flow: a trunk, or a qualified phone */
+	uint64_t packets; /* 0: unknown */
+};
+
+enum plan_kind {
+	PLAN_NOTHING,  /* the kernel is right */
+	PLAN_ELEMENTS, /* some elements of it differ */
+	PLAN_SWAP,     /* no table, or another shape */
+};
+
+struct change {
+	bool add;     /* else: delete */
+	uint32_t set; /* index into ruleset.sets */
+	struct element element;
+};
+
+struct plan {
+	enum plan_kind kind;
+	/* PLAN_ELEMENTS: to be applied in this order. PLAN_SWAP: the same list, for people; the
+	 * batch is made from the ruleset. Points into ruleset and observed. */
+	struct change *changes;
+	size_t count, capacity;
+};
+
+/*
+ * Compares, and prepares `wanted` for a swap: counters of elements and chains that stay, rejected
+ * and revoked sources move over from `observed`.
+ *
+ * With `replies: accept`, `talkers` (any order) tells whose open flows must not outlive a permit:
+ * at the first installation all unlisted ones are revoked, later those that the old list let in.
+ *
+ * `wanted_shape` is the shape of `wanted`, by the same codec that made observed->shape. -ENOMEM.
+ */
+int plan_make(struct ruleset *wanted, const char *wanted_shape, const struct observed *observed,
+	const struct talker *talkers, size_t talker_count, struct plan *ret_plan);
+void plan_clear(struct plan *plan);
+
+/* What the table held before: the set of that name, or NULL. */
+const struct set *observed_find_set(const struct observed *observed, const char *name);
+struct observed *observed_free(struct observed *observed); /* returns NULL */
+
+#endif

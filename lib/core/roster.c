@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "roster.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One (owner, name) before names are made distinct. */
+struct wish {
+	const char *name;
+	uint32_t owner, guard, order;
+};
+
+struct wishes {
+	struct wish *list;
+	size_t count, capacity;
+};
+
+static int wish_add(struct wishes *wishes, const char *name, uint32_t owner, uint32_t guard)
+{
+	if (wishes->count == wishes->capacity) {
+		size_t capacity = wishes->capacity ? wishes->capacity * 2 : 64;
+		struct wish *list = reallocarray(wishes->list, capacity, sizeof(*list));
+
+		if (!list)
+			return -ENOMEM;
+		wishes->list = list;
+		wishes->capacity = capacity;
+	}
+	wishes->list[wishes->count] = (struct wish){
+		.name = name, .owner = owner, .guard = guard, .order = (uint32_t)wishes->count};
+	wishes->count++;
+	return 0;
+}
+
+static int compare_wishes(const void *a, const void *b)
+{
+	const struct wish *left = a, *right = b;
+	int order = strcmp(left->name, right->name);
+
+	if (order)
+		return order;
+	if (left->guard != right->guard)
+		return left->guard < right->guard ? -1 : 1;
+	return left->order < right->order ? -1 : 1;
+}
+
+static int compare_srvs(const void *a, const void *b)
+{
+	return strcmp(((const struct srv *)a)->name, ((const struct srv *)b)->name);
+}
+
+static int compare_bindings(const void *a, const void *b)
+{
+	const struct binding *left = a, *right = b;
+
+	if (left->owner != right->owner)
+		return left->owner < right->owner ? -1 : 1;
+	return left->host < right->host ? -1 : left->host > right->host;
+}
+
+/* The distinct SRV names of the config, without state. */
+static int list_srvs(const struct config *config, struct roster *roster)
+{
+	size_t count = 0, kept = 0;
+
+	for (size_t i = 0; i < config->owner_count; i++)
+		count += config->owners[i].srv_count;
+	if (count == 0)
+		return 0;
+	roster->srvs = calloc(count, sizeof(*roster->srvs));
+	if (!roster->srvs)
+		return -ENOMEM;
+	for (size_t i = 0; i < config->owner_count; i++) {
+		const struct owner *owner = &config->owners[i];
+
+		for (size_t j = 0; j < owner->srv_count; j++)
+			roster->srvs[roster->srv_count++].name = owner->srv[j];
+	}
+	qsort(roster->srvs, count, sizeof(*roster->srvs), compare_srvs);
+	for (size_t i = 0; i < count; i++) {
+		if (i == 0 || strcmp(roster->srvs[i].name, roster->srvs[kept - 1].name) != 0)
+			roster->srvs[kept++] = roster->srvs[i];
+	}
+	roster->srv_count = kept;
+	return 0;
+}
+
+/* Target names are copied: the SRV state that they come from may change while hosts live on. */
+static int wish_targets(struct roster *roster, struct wishes *wishes, const struct srv *srv,
+	uint32_t owner, uint32_t guard)
+{
+	for (size_t i = 0; i < srv->count + srv->retired_count; i++) {
+		const char *target =
+			i < srv->count ? srv->targets[i] : srv->retired[i - srv->count].target;
+		char *name = arena_copy(&roster->names, target, strlen(target));
+
+		if (!name || wish_add(wishes, name, owner, guard) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int list_wishes(const struct config *config, const struct roster *known,
+	struct roster *roster, struct wishes *wishes)
+{
+	for (size_t i = 0; i < config->owner_count; i++) {
+		const struct owner *owner = &config->owners[i];
+
+		for (size_t j = 0; j < owner->name_count; j++) {
+			if (wish_add(wishes, owner->names[j], (uint32_t)i, owner->guard) < 0)
+				return -ENOMEM;
+		}
+		for (size_t j = 0; known && j < owner->srv_count; j++) {
+			const struct srv *srv = roster_find_srv(known, owner->srv[j]);
+
+			if (srv && wish_targets(roster, wishes, srv, (uint32_t)i, owner->guard) < 0)
+				return -ENOMEM;
+		}
+	}
+	qsort(wishes->list, wishes->count, sizeof(*wishes->list), compare_wishes);
+	return 0;
+}
+
+/* Sorted wishes become distinct hosts and their bindings. */
+static int list_hosts(
+	const struct config *config, const struct wishes *wishes, struct roster *roster)
+{
+	size_t room = wishes->count ? wishes->count : 1;
+
+	roster->hosts = calloc(room, sizeof(*roster->hosts));
+	roster->linger = calloc(room, sizeof(*roster->linger));
+	roster->bindings = calloc(room, sizeof(*roster->bindings));
+	if (!roster->hosts || !roster->linger || !roster->bindings)
+		return -ENOMEM;
+	for (size_t i = 0; i < wishes->count; i++) {
+		const struct wish *wish = &wishes->list[i];
+		int64_t linger = config->linger[config->owners[wish->owner].kind];
+		struct host *last = &roster->hosts[roster->host_count];
+
+		if (i == 0 || strcmp(last[-1].name, wish->name) != 0 ||
+			last[-1].guard != wish->guard) {
+			*last = (struct host){.name = wish->name, .guard = wish->guard};
+			roster->host_count++;
+		}
+		if (linger > roster->linger[roster->host_count - 1])
+			roster->linger[roster->host_count - 1] = linger;
+		roster->bindings[roster->binding_count++] = (struct binding){
+			.owner = wish->owner, .host = (uint32_t)(roster->host_count - 1)};
+	}
+	qsort(roster->bindings, roster->binding_count, sizeof(*roster->bindings), compare_bindings);
+	return 0;
+}
+
+/* Both sides are sorted alike: one pass. Cannot fail, so that `old` is whole until here. */
+static void move_states(struct roster *old, struct roster *roster)
+{
+	size_t from = 0;
+
+	for (size_t to = 0; to < roster->host_count; to++) {
+		struct host *host = &roster->hosts[to];
+		int order = -1;
+
+		for (; from < old->host_count; from++) {
+			order = strcmp(old->hosts[from].name, host->name);
+			if (order == 0 && old->hosts[from].guard != host->guard)
+				order = old->hosts[from].guard < host->guard ? -1 : 1;
+			if (order >= 0)
+				break;
+		}
+		if (from < old->host_count && order == 0) {
+			const char *name = host->name;
+
+			*host = old->hosts[from];
+			host->name = name;
+			old->hosts[from] =
+				(struct host){.name = old->hosts[from].name, .guard = host->guard};
+		}
+	}
+	for (size_t i = 0; i < roster->srv_count; i++) {
+		struct srv *srv = roster_find_srv(old, roster->srvs[i].name);
+		const char *name = roster->srvs[i].name;
+
+		if (!srv)
+			continue;
+		roster->srvs[i] = *srv;
+		roster->srvs[i].name = name;
+		*srv = (struct srv){.name = srv->name};
+	}
+}
+
+int roster_build(const struct config *config, struct roster *old, struct roster **ret_roster)
+{
+	struct roster *roster = calloc(1, sizeof(*roster));
+	struct wishes wishes = {0};
+	int result = -ENOMEM;
+
+	if (!roster)
+		return -ENOMEM;
+	if (list_srvs(config, roster) < 0)
+		goto out;
+	if (list_wishes(config, old, roster, &wishes) < 0)
+		goto out;
+	if (list_hosts(config, &wishes, roster) < 0)
+		goto out;
+	if (old)
+		move_states(old, roster);
+	*ret_roster = roster;
+	roster = NULL;
+	result = 0;
+out:
+	free(wishes.list);
+	roster_free(roster);
+	return result;
+}
+
+struct roster *roster_free(struct roster *roster)
+{
+	if (!roster)
+		return NULL;
+	for (size_t i = 0; i < roster->host_count; i++)
+		host_clear(&roster->hosts[i]);
+	for (size_t i = 0; i < roster->srv_count; i++)
+		srv_clear(&roster->srvs[i]);
+	free(roster->hosts);
+	free(roster->srvs);
+	free(roster->bindings);
+	free(roster->linger);
+	arena_free(&roster->names);
+	free(roster);
+	return NULL;
+}
+
+bool roster_expire(struct roster *roster, const struct config *config, int64_t now)
+{
+	struct timing timing = {.hold = config->hold, .gone = config->gone};
+	bool left = false;
+
+	for (size_t i = 0; i < roster->host_count; i++)
+		left |= host_expire(&roster->hosts[i], &timing, roster->linger[i], now);
+	for (size_t i = 0; i < roster->srv_count; i++)
+		left |= srv_expire(&roster->srvs[i], &timing, config->linger[OWNER_PEER], now);
+	return left;
+}
+
+size_t roster_find(const struct roster *roster, const char *name)
+{
+	size_t low = 0, high = roster->host_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (strcmp(roster->hosts[middle].name, name) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low < roster->host_count && strcmp(roster->hosts[low].name, name) == 0)
+		return low;
+	return roster->host_count;
+}
+
+struct srv *roster_find_srv(const struct roster *roster, const char *name)
+{
+	struct srv key = {.name = name};
+
+	if (roster->srv_count == 0)
+		return NULL;
+	return bsearch(&key, roster->srvs, roster->srv_count, sizeof(key), compare_srvs);
+}

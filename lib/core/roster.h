@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * All names that must be asked, each once, and who owns them: the config's names, and the targets
+ * of the peers' SRV names. Made anew when the config or an SRV answer changes; what is known of the
+ * names moves over.
+ */
+#ifndef SIPFENCE_ROSTER_H
+#define SIPFENCE_ROSTER_H
+
+#include "config.h"
+#include "host.h"
+
+/* `owner` is let in from `host`. Sorted by owner, then by the order of the config. */
+struct binding {
+	uint32_t owner; /* index into config.owners */
+	uint32_t host;	/* index into roster.hosts */
+};
+
+struct roster {
+	struct host *hosts; /* sorted by name, then guard; distinct */
+	size_t host_count;
+	struct srv *srvs; /* sorted by name; distinct */
+	size_t srv_count;
+	struct binding *bindings;
+	size_t binding_count;
+	struct arena names; /* of SRV targets; the other names are the config's */
+	int64_t *linger;    /* of each host: the longest of its owners' */
+};
+
+/*
+ * The roster of `config`, where SRV names have the targets that `old` knows. States move out of
+ * `old` (NULL: none), which is left without them but must still be freed; a host keeps its state
+ * when name and guard are the same. -ENOMEM: `old` is untouched.
+ */
+int roster_build(const struct config *config, struct roster *old, struct roster **ret_roster);
+struct roster *roster_free(struct roster *roster); /* returns NULL */
+
+/* Drops what has outlived its time in every host and SRV name. */
+bool roster_expire(struct roster *roster, const struct config *config, int64_t now);
+
+/* All hosts of one name stand side by side; the first, or host_count. */
+size_t roster_find(const struct roster *roster, const char *name);
+struct srv *roster_find_srv(const struct roster *roster, const char *name);
+
+#endif

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The whole table as a value (design, section 6). codec/nft_text.h prints it for `nft -f`,
+ * codec/nft_netlink.h sends it; neither decides anything, so the two cannot drift.
+ *
+ *   map ports                  protocol . port -> goto <service>_guard: other traffic leaves here
+ *   set destinations4/6        only when the config has `destinations`
+ *   set <service>_hosts4/6     one element an address
+ *   set <service>_nets4/6      disjoint prefixes
+ *   set <service>_rejected4/6  who was dropped in the last hour; filled by the kernel
+ *   set <service>_revoked4/6   only with `replies: accept`: who left the list in the last 2 hours
+ *   chain prerouting           the base chain
+ *   chain <service>_guard      loopback, what is not ours, then hosts and nets
+ *   chain <service>_reject     counter, log, rejected, drop: each a rule of its own, so that a full
+ *                              set or a spent limit ends its own rule only
+ */
+#ifndef SIPFENCE_RULESET_H
+#define SIPFENCE_RULESET_H
+
+#include "addr.h"
+#include "allowlist.h"
+#include "arena.h"
+#include "config.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	COMMENT_MAX = 128,	  /* bytes, without NUL: nft's own limit for a set element */
+	DYNAMIC_SET_SIZE = 65535, /* elements of a rejected or revoked set */
+	REJECTED_TIMEOUT_MS = 3600 * 1000,
+	REVOKED_TIMEOUT_MS = 7200 * 1000,
+	LOG_BURST = 5, /* nft's default, sent explicitly */
+	PRIORITY_RAW = -300,
+	PRIORITY_BEHIND_CONNTRACK = -150,
+	PORTS_EXPANDED_MAX = 64, /* up to here ranges become single ports in a hash */
+};
+
+enum set_kind {
+	SET_PORTS,
+	SET_DESTINATIONS,
+	SET_HOSTS,
+	SET_NETS,
+	SET_REJECTED,
+	SET_REVOKED,
+};
+
+struct element {
+	struct prefix prefix; /* a single address but in nets and destinations */
+	const char *comment;  /* NULL: none */
+	uint64_t packets, bytes;
+	uint64_t expires_ms; /* rest of its time; 0: the set's full time-out, or for ever */
+};
+
+/* An element of the map `ports`. */
+struct port_verdict {
+	uint8_t protocol;
+	uint16_t first, last;
+	uint32_t chain; /* index into ruleset.chains */
+};
+
+struct set {
+	const char *name;
+	uint8_t kind;		  /* enum set_kind */
+	uint8_t family;		  /* enum family; not of ports */
+	uint8_t service;	  /* index into config.services; not of ports and destinations */
+	bool intervals;		  /* ports: elements are ranges */
+	struct element *elements; /* sorted by prefix_compare, distinct; nets: disjoint */
+	size_t count;
+	struct port_verdict *ports; /* of the map `ports`, instead of elements */
+	size_t port_count;
+};
+
+enum expression_kind {
+	/* matches: the rule goes on when they hold */
+	EXPRESSION_LOOPBACK, /* iif "lo" */
+	/* fib daddr type unicast, fib daddr oif != 0: neither to us nor broad-, multi- or anycast,
+	 * and there is a way out (an address that is local only by a policy-routing table has none)
+	 */
+	EXPRESSION_FORWARDED,
+	EXPRESSION_DADDR_NOT_IN, /* set */
+	EXPRESSION_SADDR_IN,	 /* set */
+	EXPRESSION_REPLY,	 /* ct direction reply */
+	EXPRESSION_LIMIT,	 /* rate, per */
+	/* statements */
+	EXPRESSION_PORTS,	 /* meta l4proto . th dport vmap: set */
+	EXPRESSION_COUNTER,	 /* packets, bytes */
+	EXPRESSION_LOG,		 /* prefix */
+	EXPRESSION_UPDATE_SADDR, /* set: add the source, or renew its time-out */
+	/* verdicts */
+	EXPRESSION_ACCEPT,
+	EXPRESSION_DROP,
+	EXPRESSION_GOTO, /* chain */
+};
+
+struct expression {
+	enum expression_kind kind;
+	union {
+		uint32_t set;	/* index into ruleset.sets */
+		uint32_t chain; /* index into ruleset.chains */
+		const char *prefix;
+		struct {
+			uint32_t rate, per; /* per: seconds */
+		};
+		struct {
+			uint64_t packets, bytes;
+		};
+	};
+};
+
+enum { RULE_MAX_EXPRESSIONS = 4 };
+
+struct rule {
+	struct expression expressions[RULE_MAX_EXPRESSIONS];
+	size_t count;
+};
+
+struct chain {
+	const char *name;
+	bool base;    /* hook prerouting, type filter, policy accept */
+	int priority; /* of a base chain */
+	struct rule *rules;
+	size_t count;
+};
+
+struct ruleset {
+	struct arena arena;
+	const char *table;
+	struct set *sets;
+	size_t set_count;
+	struct chain *chains; /* chains[0] is the base chain */
+	size_t chain_count;
+	size_t service_count;
+	bool monitor;
+};
+
+/* -ENOMEM. Copies what it needs: config and allowlist may go. */
+int ruleset_build(const struct config *config, const struct allowlist *allowlist,
+	struct ruleset **ret_ruleset);
+struct ruleset *ruleset_free(struct ruleset *ruleset); /* returns NULL */
+
+const struct set *ruleset_find_set(
+	const struct ruleset *ruleset, enum set_kind kind, size_t service, enum family family);
+/* True when hosts or nets of the service let `addr` in. */
+bool ruleset_permits(const struct ruleset *ruleset, size_t service, const struct addr *addr);
+
+/* The element that contains `addr`, in an array sorted by prefix_compare of disjoint prefixes. */
+const struct element *element_find(
+	const struct element *elements, size_t count, const struct addr *addr);
+
+#endif
