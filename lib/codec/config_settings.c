@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "config_build.h"
+#include "config_scalar.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum {
+	MAX_TABLE_NAME = 64,
+	MAX_USER_NAME = 32,
+	MAX_LOG_PREFIX = 64,
+	MAX_LOG_RATE = 100000,
+	MAX_IN_FLIGHT = 10000,
+	DEFAULT_ADDRESSES = 8,
+};
+
+static bool is_letter(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+
+/* Letters, digits, "_" and "-", not starting with a digit or "-". */
+static bool is_identifier(const yaml_node_t *node, size_t longest)
+{
+	const char *text = node_text(node);
+
+	if (node_length(node) == 0 || node_length(node) > longest || !is_letter(text[0]))
+		return false;
+	for (size_t i = 1; i < node_length(node); i++)
+		if (!is_letter(text[i]) && !(text[i] >= '0' && text[i] <= '9') && text[i] != '-')
+			return false;
+	return true;
+}
+
+static struct config *config_of(struct reader *reader)
+{
+	return reader->build->config;
+}
+
+/* Lists of prefixes. */
+
+static void read_subnet(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	struct prefix prefix;
+
+	if (scalar_source_prefix(reader, node, &prefix))
+		list_add_prefix(reader, node, target, &prefix);
+}
+
+static void read_destination(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	struct prefix prefix;
+
+	if (scalar_prefix(reader, node, &prefix))
+		list_add_prefix(reader, node, target, &prefix);
+}
+
+/* Sorted, into the config's arena. */
+static struct prefix *move_prefixes(
+	struct build *build, struct prefix_list *list, size_t *ret_count)
+{
+	struct prefix *prefixes;
+
+	list_sort_prefixes(build, list);
+	prefixes = build_alloc(build, list->count, sizeof(prefixes[0]));
+	for (size_t i = 0; prefixes && i < list->count; i++)
+		prefixes[i] = list->items[i].prefix;
+	*ret_count = prefixes ? list->count : 0;
+	list->count = 0;
+	return prefixes;
+}
+
+static void read_local_subnets(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	struct prefix_list *list = &reader->build->fixed;
+	struct config *config = config_of(reader);
+
+	(void)target;
+	list->count = 0;
+	reader_items(reader, node, "\"local-subnets\"", false, read_subnet, list);
+	config->local_subnets = move_prefixes(reader->build, list, &config->local_subnet_count);
+}
+
+static void read_destinations(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	struct prefix_list *list = &reader->build->fixed;
+	struct config *config = config_of(reader);
+
+	(void)target;
+	list->count = 0;
+	reader_items(reader, node, "\"destinations\"", true, read_destination, list);
+	config->destinations = move_prefixes(reader->build, list, &config->destination_count);
+}
+
+/* resolver */
+
+static void read_server(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	const char *server;
+
+	if (scalar_server(reader, node, &server))
+		list_add_name(reader, node, target, server);
+}
+
+static void read_servers(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	struct build *build = reader->build;
+	struct name_list *list = &build->servers;
+	struct config *config = config_of(reader);
+	const char **servers;
+
+	(void)target;
+	reader_items(reader, node, "\"servers\"", false, read_server, list);
+	servers = build_alloc(build, list->count, sizeof(servers[0]));
+	for (size_t i = 0; servers && i < list->count; i++)
+		servers[i] = list->items[i].name;
+	config->resolver.servers = servers;
+	config->resolver.server_count = servers ? list->count : 0;
+	list_sort_names(build, list, "server");
+}
+
+static void read_timeout(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	int64_t milliseconds;
+
+	(void)target;
+	if (scalar_milliseconds(reader, node, "100ms", "60s", &milliseconds))
+		config_of(reader)->resolver.timeout_ms = (uint32_t)milliseconds;
+}
+
+static void read_in_flight(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	(void)target;
+	if (node_is(node, "auto"))
+		config_of(reader)->resolver.in_flight = 0;
+	else
+		scalar_number(reader, node, "\"auto\" or a number of questions", 1, MAX_IN_FLIGHT,
+			&config_of(reader)->resolver.in_flight);
+}
+
+static void read_resolver(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	static const struct key keys[] = {
+		{"servers", NODE_TEXT | NODE_LIST, read_servers},
+		{"timeout", NODE_TEXT, read_timeout},
+		{"in-flight", NODE_TEXT, read_in_flight},
+		{"trusted", NODE_TEXT | NODE_LIST, NULL},
+	};
+
+	reader_mapping(reader, node, KEYS(keys), target);
+}
+
+/* Times. A target is the int64_t to fill. */
+
+static void read_refresh_min(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	(void)target;
+	scalar_seconds(reader, node, "1s", &config_of(reader)->refresh_min);
+}
+
+static void read_refresh_max(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	(void)target;
+	scalar_seconds(reader, node, "1s", &config_of(reader)->refresh_max);
+}
+
+static void read_refresh(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	static const struct key keys[] = {
+		{"min", NODE_TEXT, read_refresh_min},
+		{"max", NODE_TEXT, read_refresh_max},
+	};
+	const struct config *config = config_of(reader);
+
+	reader_mapping(reader, node, KEYS(keys), target);
+	if (config->refresh_min > config->refresh_max)
+		reader_error(reader, node,
+			"\"min\" (%" PRId64 "s) is longer than \"max\" (%" PRId64 "s)",
+			config->refresh_min, config->refresh_max);
+}
+
+static void read_hold(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	(void)target;
+	scalar_seconds(reader, node, NULL, &config_of(reader)->hold);
+}
+
+static void read_gone(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	(void)target;
+	scalar_seconds(reader, node, NULL, &config_of(reader)->gone);
+}
+
+static void read_linger_extensions(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	(void)target;
+	scalar_seconds(reader, node, NULL, &config_of(reader)->linger[OWNER_EXTENSION]);
+}
+
+static void read_linger_peers(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	(void)target;
+	scalar_seconds(reader, node, NULL, &config_of(reader)->linger[OWNER_PEER]);
+}
+
+static void read_linger(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	static const struct key keys[] = {
+		{"extensions", NODE_TEXT, read_linger_extensions},
+		{"peers", NODE_TEXT, read_linger_peers},
+	};
+
+	reader_mapping(reader, node, KEYS(keys), target);
+}
+
+static void read_max_addresses(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	(void)target;
+	scalar_number(reader, node, "a number of addresses", 1, CONFIG_MAX_ADDRESSES,
+		&reader->build->max_addresses);
+}
+
+static void read_limits(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	static const struct key keys[] = {
+		{"addresses-per-host", NODE_TEXT, read_max_addresses},
+		{"changes-per-hour", NODE_TEXT, NULL},
+	};
+
+	reader_mapping(reader, node, KEYS(keys), target);
+}
+
+/* Single words. */
+
+static void read_mode(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	static const char *const choices[] = {"enforce", "monitor"};
+
+	(void)target;
+	config_of(reader)->monitor = scalar_choice(reader, node, choices, 2) == 1;
+}
+
+static void read_replies(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	static const char *const choices[] = {"drop", "accept"};
+
+	(void)target;
+	config_of(reader)->accept_replies = scalar_choice(reader, node, choices, 2) == 1;
+}
+
+static void read_require_dnssec(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	bool required;
+
+	(void)target;
+	if (scalar_bool(reader, node, &required) && required)
+		reader_error(reader, node, "\"require-dnssec: true\" is not supported yet");
+}
+
+static void read_user(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	(void)target;
+	if (!is_identifier(node, MAX_USER_NAME))
+		reader_error(reader, node,
+			"%s is not the name of a user: a letter or \"_\", then up to 31 letters, "
+			"digits, \"_\" and \"-\"",
+			node_quote(node).text);
+	else
+		config_of(reader)->user =
+			build_copy(reader->build, node_text(node), node_length(node));
+}
+
+/* nftables */
+
+static void read_table(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	(void)target;
+	if (!is_identifier(node, MAX_TABLE_NAME))
+		reader_error(reader, node,
+			"%s cannot be the name of a table: a letter or \"_\", then up to 63 "
+			"letters, digits, \"_\" and \"-\"",
+			node_quote(node).text);
+	else
+		config_of(reader)->table =
+			build_copy(reader->build, node_text(node), node_length(node));
+}
+
+static void read_lock(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	static const char *const choices[] = {"auto", "off"};
+
+	(void)target;
+	config_of(reader)->lock = scalar_choice(reader, node, choices, 2) == 0;
+}
+
+static bool parse_rate(const char *text, size_t length, uint32_t *ret_rate, uint32_t *ret_unit)
+{
+	static const struct {
+		const char *name;
+		uint32_t seconds;
+	} units[] = {{"second", 1}, {"minute", 60}, {"hour", 3600}, {"day", 86400}};
+	uint32_t rate = 0;
+	size_t at = 0;
+
+	for (; at < length && at < 6 && text[at] >= '0' && text[at] <= '9'; at++)
+		rate = rate * 10 + (uint32_t)(text[at] - '0');
+	if (rate == 0 || rate > MAX_LOG_RATE || at == length || text[at] != '/')
+		return false;
+	at++;
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (strlen(units[i].name) != length - at ||
+			memcmp(units[i].name, text + at, length - at) != 0)
+			continue;
+		*ret_rate = rate;
+		*ret_unit = units[i].seconds;
+		return true;
+	}
+	return false;
+}
+
+static void read_log_rate(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	struct config *config = config_of(reader);
+
+	(void)target;
+	if (node_is(node, "off"))
+		config->log_rate = 0;
+	else if (!parse_rate(node_text(node), node_length(node), &config->log_rate,
+			 &config->log_rate_unit))
+		reader_error(reader, node,
+			"%s is not a rate: \"off\", or a number up to %d and a unit, like "
+			"6/minute (second, minute, hour, day)",
+			node_quote(node).text, MAX_LOG_RATE);
+}
+
+static void read_log_prefix(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	const char *text = node_text(node);
+	size_t length = node_length(node), good = 0;
+
+	(void)target;
+	while (good < length && text[good] >= 0x20 && text[good] < 0x7f && text[good] != '"' &&
+		text[good] != '\\')
+		good++;
+	if (good < length || length > MAX_LOG_PREFIX)
+		reader_error(reader, node,
+			"a log prefix has up to %d printable ASCII characters, no quote and no "
+			"backslash",
+			MAX_LOG_PREFIX);
+	else
+		config_of(reader)->log_prefix = build_copy(reader->build, text, length);
+}
+
+static void read_log(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	static const struct key keys[] = {
+		{"rate", NODE_TEXT, read_log_rate},
+		{"prefix", NODE_TEXT, read_log_prefix},
+	};
+
+	if (node->type == YAML_MAPPING_NODE)
+		reader_mapping(reader, node, KEYS(keys), target);
+	else if (node_is(node, "off"))
+		config_of(reader)->log_rate = 0;
+	else
+		reader_error(reader, node,
+			"%s is not \"off\" or a mapping with \"rate\" and \"prefix\"",
+			node_quote(node).text);
+}
+
+static void read_nftables(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	static const struct key keys[] = {
+		{"table", NODE_TEXT, read_table},
+		{"lock", NODE_TEXT, read_lock},
+		{"log", NODE_TEXT | NODE_MAPPING, read_log},
+		{"sets-only", NODE_TEXT | NODE_LIST | NODE_MAPPING, NULL},
+	};
+
+	reader_mapping(reader, node, KEYS(keys), target);
+}
+
+/* include */
+
+static void read_pattern(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	const char *copy;
+
+	(void)target;
+	if (node_length(node) == 0 || memchr(node_text(node), '\0', node_length(node))) {
+		reader_error(reader, node, "%s is not the name of a file", node_quote(node).text);
+		return;
+	}
+	copy = build_copy(reader->build, node_text(node), node_length(node));
+	if (copy)
+		list_add_name(reader, node, &reader->build->includes, copy);
+}
+
+static void read_include(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	reader_items(reader, node, "\"include\"", false, read_pattern, target);
+}
+
+/* Readers run in this order: services and limits are used by what follows. */
+static const struct key main_keys[] = {
+	{"services", NODE_MAPPING, read_services},
+	{"limits", NODE_MAPPING, read_limits},
+	{"extensions", NODE_MAPPING, read_extensions},
+	{"peers", NODE_MAPPING, read_peers},
+	{"local-subnets", NODE_TEXT | NODE_LIST, read_local_subnets},
+	{"local-services", NODE_TEXT | NODE_LIST, read_local_services},
+	{"resolver", NODE_MAPPING, read_resolver},
+	{"refresh", NODE_MAPPING, read_refresh},
+	{"hold", NODE_TEXT, read_hold},
+	{"gone", NODE_TEXT, read_gone},
+	{"linger", NODE_MAPPING, read_linger},
+	{"mode", NODE_TEXT, read_mode},
+	{"replies", NODE_TEXT, read_replies},
+	{"destinations", NODE_TEXT | NODE_LIST, read_destinations},
+	{"nftables", NODE_MAPPING, read_nftables},
+	{"user", NODE_TEXT, read_user},
+	{"include", NODE_TEXT | NODE_LIST, read_include},
+	{"require-dnssec", NODE_TEXT, read_require_dnssec},
+	{"geoip", NODE_MAPPING, NULL},
+	{"on-change", NODE_TEXT | NODE_LIST, NULL},
+	{"metrics-file", NODE_TEXT, NULL},
+	{"asterisk", NODE_MAPPING, NULL},
+};
+
+void read_main_file(struct reader *reader, const yaml_node_t *root)
+{
+	if (reader_kind(reader, root, NODE_MAPPING, "the config"))
+		reader_mapping(reader, root, KEYS(main_keys), NULL);
+}
+
+void read_included_file(struct reader *reader, const yaml_node_t *root)
+{
+	struct key keys[sizeof(main_keys) / sizeof(main_keys[0])];
+
+	if (!reader_kind(reader, root, NODE_MAPPING, "an included file"))
+		return;
+	memcpy(keys, main_keys, sizeof(keys));
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (keys[i].read != read_extensions && keys[i].read != read_peers)
+			keys[i].kinds = NODE_NOT_HERE;
+	reader_mapping(reader, root, KEYS(keys), NULL);
+}
+
+void settings_begin(struct build *build)
+{
+	struct config *config = build->config;
+
+	config->resolver.timeout_ms = 5000;
+	config->refresh_min = 30;
+	config->refresh_max = 600;
+	config->hold = 86400;
+	config->gone = 300;
+	config->linger[OWNER_EXTENSION] = 0;
+	config->linger[OWNER_PEER] = 3600;
+	config->table = "sipfence";
+	config->lock = true;
+	config->log_rate = 6;
+	config->log_rate_unit = 60;
+	config->log_prefix = "sipfence ";
+	config->user = "sipfence";
+	build->max_addresses = DEFAULT_ADDRESSES;
+}

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "dns_message.h"
+
+#include "addr.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	HEADER_SIZE = 12,
+	WIRE_NAME_MAX = 255,
+	LABEL_MAX = 63,
+
+	FLAG_QR = 0x8000,
+	FLAG_OPCODE = 0x7800,
+	FLAG_AA = 0x0400,
+	FLAG_TC = 0x0200,
+	FLAG_RA = 0x0080,
+	RCODE_MASK = 0x000f,
+
+	RCODE_NOERROR = 0,
+	RCODE_SERVFAIL = 2,
+	RCODE_NXDOMAIN = 3,
+	RCODE_REFUSED = 5,
+
+	CLASS_IN = 1,
+	TYPE_NS = 2,
+	TYPE_CNAME = 5,
+	TYPE_SOA = 6,
+	TYPE_OPT = 41,
+
+	SOA_FIXED_SIZE = 20, /* behind the two names */
+	SRV_FIXED_SIZE = 6,  /* before the target */
+};
+
+/* An uncompressed name in lower case. */
+struct wire_name {
+	uint8_t bytes[WIRE_NAME_MAX];
+	size_t length; /* with the root's zero */
+};
+
+struct record {
+	struct wire_name owner;
+	uint16_t type, class;
+	uint32_t ttl;
+	size_t data, data_length; /* offset into the message; lies within it */
+};
+
+struct message {
+	const uint8_t *bytes;
+	size_t length;
+	uint16_t flags, questions, answers, authorities, additionals;
+	size_t answer_start, authority_start;
+};
+
+/* What the sections behind the answers say. */
+struct verdict {
+	bool soa, ns;
+	uint32_t negative_ttl; /* RFC 2308, section 5 */
+	uint8_t extended_rcode;
+};
+
+/* Where the CNAME chain ends. */
+struct chain {
+	struct wire_name end;
+	unsigned hops;
+	uint32_t ttl;
+	bool found; /* records of the asked type stand at its end */
+};
+
+static uint16_t read16(const uint8_t *bytes)
+{
+	return (uint16_t)(bytes[0] << 8 | bytes[1]);
+}
+
+static uint32_t read32(const uint8_t *bytes)
+{
+	return (uint32_t)read16(bytes) << 16 | read16(bytes + 2);
+}
+
+/* RFC 2181, section 8. */
+static uint32_t read_ttl(const uint8_t *bytes)
+{
+	uint32_t ttl = read32(bytes);
+	return ttl & 0x80000000U ? 0 : ttl;
+}
+
+static uint8_t lower(uint8_t c)
+{
+	return c >= 'A' && c <= 'Z' ? (uint8_t)(c + ('a' - 'A')) : c;
+}
+
+/*
+ * Reads the name at *at, and moves *at behind it. A pointer must lead to before the piece that it
+ * ends, so that following pointers always comes to an end.
+ */
+static bool name_read(const struct message *message, size_t *at, struct wire_name *ret_name)
+{
+	const uint8_t *bytes = message->bytes;
+	size_t position = *at, piece = *at, length = 0;
+	bool jumped = false;
+
+	for (;;) {
+		if (position >= message->length)
+			return false;
+		uint8_t label = bytes[position];
+		if ((label & 0xc0) == 0xc0) {
+			if (position + 2 > message->length)
+				return false;
+			size_t target = read16(bytes + position) & 0x3fffU;
+			if (target >= piece)
+				return false;
+			if (!jumped)
+				*at = position + 2;
+			jumped = true;
+			position = piece = target;
+			continue;
+		}
+		if (label > LABEL_MAX || label >= message->length - position ||
+			length + label + 1U > WIRE_NAME_MAX)
+			return false;
+		ret_name->bytes[length++] = label;
+		position++;
+		if (!label)
+			break;
+		for (unsigned i = 0; i < label; i++)
+			ret_name->bytes[length++] = lower(bytes[position++]);
+	}
+	if (!jumped)
+		*at = position;
+	ret_name->length = length;
+	return true;
+}
+
+static bool name_equal(const struct wire_name *a, const struct wire_name *b)
+{
+	return a->length == b->length && !memcmp(a->bytes, b->bytes, a->length);
+}
+
+static bool name_from_text(const char *text, struct wire_name *ret_name)
+{
+	size_t length = 0;
+
+	while (*text) {
+		size_t label = strcspn(text, ".");
+		if (!label || label > LABEL_MAX || length + label + 2 > WIRE_NAME_MAX)
+			return false;
+		ret_name->bytes[length++] = (uint8_t)label;
+		for (size_t i = 0; i < label; i++)
+			ret_name->bytes[length++] = lower((uint8_t)text[i]);
+		text += label;
+		if (*text == '.')
+			text++;
+	}
+	ret_name->bytes[length++] = 0;
+	ret_name->length = length;
+	return true;
+}
+
+/* As text without the final dot; false when a label holds what text cannot carry. */
+static bool name_to_text(const struct wire_name *name, char *buffer, size_t *ret_length)
+{
+	size_t length = 0;
+
+	for (size_t at = 0; name->bytes[at];) {
+		size_t label = name->bytes[at++];
+		if (length)
+			buffer[length++] = '.';
+		for (; label; label--, at++) {
+			if (name->bytes[at] == '.' || !name->bytes[at])
+				return false;
+			buffer[length++] = (char)name->bytes[at];
+		}
+	}
+	*ret_length = length;
+	return true;
+}
+
+static bool record_read(const struct message *message, size_t *at, struct record *ret_record)
+{
+	size_t position = *at;
+
+	if (!name_read(message, &position, &ret_record->owner) || message->length - position < 10)
+		return false;
+	const uint8_t *fixed = message->bytes + position;
+	position += 10;
+	ret_record->type = read16(fixed);
+	ret_record->class = read16(fixed + 2);
+	ret_record->ttl = read_ttl(fixed + 4);
+	ret_record->data_length = read16(fixed + 8);
+	ret_record->data = position;
+	if (ret_record->data_length > message->length - position)
+		return false;
+	*at = position + ret_record->data_length;
+	return true;
+}
+
+static bool header_read(const uint8_t *bytes, size_t length, const char *name, uint16_t type,
+	struct message *message)
+{
+	if (length < HEADER_SIZE)
+		return false;
+	*message = (struct message){
+		.bytes = bytes,
+		.length = length,
+		.flags = read16(bytes + 2),
+		.questions = read16(bytes + 4),
+		.answers = read16(bytes + 6),
+		.authorities = read16(bytes + 8),
+		.additionals = read16(bytes + 10),
+	};
+	if (!(message->flags & FLAG_QR) || message->flags & (FLAG_OPCODE | FLAG_TC))
+		return false;
+
+	unsigned rcode = message->flags & RCODE_MASK;
+	/* Servers may leave the question out of an error. */
+	if (!message->questions && rcode != RCODE_NOERROR && rcode != RCODE_NXDOMAIN) {
+		message->answer_start = HEADER_SIZE;
+		return true;
+	}
+	struct wire_name asked, question;
+	size_t at = HEADER_SIZE;
+	if (message->questions != 1 || !name_from_text(name, &asked) ||
+		!name_read(message, &at, &question) || length - at < 4 ||
+		!name_equal(&asked, &question) || read16(bytes + at) != type ||
+		read16(bytes + at + 2) != CLASS_IN)
+		return false;
+	message->answer_start = at + 4;
+	return true;
+}
+
+/* Checks the bounds of every record, and reads what stands behind the answers. */
+static bool sections_read(struct message *message, struct verdict *ret_verdict)
+{
+	struct record record;
+	struct wire_name skipped;
+	size_t at = message->answer_start;
+
+	*ret_verdict = (struct verdict){0};
+	for (unsigned i = 0; i < message->answers; i++)
+		if (!record_read(message, &at, &record))
+			return false;
+	message->authority_start = at;
+	for (unsigned i = 0; i < message->authorities; i++) {
+		if (!record_read(message, &at, &record))
+			return false;
+		if (record.class != CLASS_IN)
+			continue;
+		if (record.type == TYPE_NS)
+			ret_verdict->ns = true;
+		if (record.type != TYPE_SOA || ret_verdict->soa)
+			continue;
+		size_t data = record.data;
+		if (!name_read(message, &data, &skipped) || !name_read(message, &data, &skipped) ||
+			data + SOA_FIXED_SIZE != record.data + record.data_length)
+			return false;
+		uint32_t minimum = read_ttl(message->bytes + data + 16);
+		ret_verdict->soa = true;
+		ret_verdict->negative_ttl = record.ttl < minimum ? record.ttl : minimum;
+	}
+	for (unsigned i = 0; i < message->additionals; i++) {
+		size_t start = at;
+		if (!record_read(message, &at, &record))
+			return false;
+		/* The upper bits of the rcode stand in the OPT record (RFC 6891, 6.1.3): without
+		 * them BADVERS would look like "no data". */
+		if (record.type == TYPE_OPT && message->bytes[start] == 0)
+			ret_verdict->extended_rcode = message->bytes[record.data - 6];
+	}
+	return true;
+}
+
+static enum answer_reason rcode_reason(unsigned rcode)
+{
+	switch (rcode) {
+	case RCODE_NOERROR:
+	case RCODE_NXDOMAIN:
+		return REASON_NONE;
+	case RCODE_SERVFAIL:
+		return REASON_SERVFAIL;
+	case RCODE_REFUSED:
+		return REASON_SERVER_REFUSED;
+	default:
+		return REASON_OTHER_RCODE;
+	}
+}
+
+/* One step: what stands at chain->end? *ret_next is the target when a CNAME does. */
+static enum answer_reason chain_step(const struct message *message, uint16_t type,
+	struct chain *chain, bool *ret_alias, struct wire_name *ret_next)
+{
+	struct record record;
+	size_t at = message->answer_start;
+	bool alias = false;
+	uint32_t ttl = UINT32_MAX;
+
+	for (unsigned i = 0; i < message->answers; i++) {
+		if (!record_read(message, &at, &record))
+			return REASON_GARBAGE;
+		if (record.class != CLASS_IN ||
+			(record.type != type && record.type != TYPE_CNAME) ||
+			!name_equal(&record.owner, &chain->end))
+			continue;
+		ttl = record.ttl < ttl ? record.ttl : ttl;
+		if (record.type == type) {
+			chain->found = true;
+			continue;
+		}
+		struct wire_name target;
+		size_t data = record.data;
+		if (!name_read(message, &data, &target) || data != record.data + record.data_length)
+			return REASON_GARBAGE;
+		if (alias && !name_equal(&target, ret_next))
+			return REASON_GARBAGE;
+		alias = true;
+		*ret_next = target;
+	}
+	if (alias && chain->found)
+		return REASON_GARBAGE;
+	chain->ttl = ttl < chain->ttl ? ttl : chain->ttl;
+	*ret_alias = alias;
+	return REASON_NONE;
+}
+
+static enum answer_reason chain_follow(
+	const struct message *message, const char *name, uint16_t type, struct chain *chain)
+{
+	struct wire_name next;
+	bool alias;
+
+	*chain = (struct chain){.ttl = UINT32_MAX};
+	if (!name_from_text(name, &chain->end))
+		return REASON_GARBAGE;
+	for (;;) {
+		enum answer_reason reason = chain_step(message, type, chain, &alias, &next);
+		if (reason || !alias)
+			return reason;
+		if (++chain->hops > DNS_MAX_CHAIN)
+			return REASON_CNAME_LOOP;
+		chain->end = next;
+	}
+}
+
+static int compare_addrs(const void *a, const void *b)
+{
+	return addr_compare(a, b);
+}
+
+static bool collect_addrs(const struct message *message, const struct chain *chain, uint16_t type,
+	struct dns_scratch *scratch, struct answer *answer)
+{
+	enum family family = type == DNS_A ? FAMILY_IPV4 : FAMILY_IPV6;
+	size_t size = type == DNS_A ? 4 : 16, at = message->answer_start, count = 0, kept = 0;
+	struct record record;
+
+	for (unsigned i = 0; i < message->answers; i++) {
+		if (!record_read(message, &at, &record))
+			return false;
+		if (record.class != CLASS_IN || record.type != type ||
+			!name_equal(&record.owner, &chain->end))
+			continue;
+		if (record.data_length != size)
+			return false;
+		if (count == DNS_MAX_RECORDS)
+			continue;
+		struct addr *addr = &scratch->addrs[count++];
+		*addr = (struct addr){.family = (uint8_t)family};
+		memcpy(addr->bytes, message->bytes + record.data, size);
+	}
+	if (count > 1)
+		qsort(scratch->addrs, count, sizeof(scratch->addrs[0]), compare_addrs);
+	for (size_t i = 0; i < count; i++)
+		if (!kept || !addr_equal(&scratch->addrs[kept - 1], &scratch->addrs[i]))
+			scratch->addrs[kept++] = scratch->addrs[i];
+	answer->kind = ANSWER_ADDRESSES;
+	answer->addrs = scratch->addrs;
+	answer->count = kept;
+	return true;
+}
+
+/* Keeps scratch->targets sorted and distinct. */
+static void target_insert(struct dns_scratch *scratch, size_t *count, const char *target)
+{
+	size_t at = *count;
+
+	if (at == DNS_MAX_TARGETS)
+		return;
+	for (size_t i = 0; i < *count; i++) {
+		int order = strcmp(target, scratch->targets[i]);
+		if (!order)
+			return;
+		if (order < 0) {
+			at = i;
+			break;
+		}
+	}
+	memmove(&scratch->targets[at + 1], &scratch->targets[at],
+		(*count - at) * sizeof(scratch->targets[0]));
+	scratch->targets[at] = strcpy(scratch->target_text[*count], target);
+	(*count)++;
+}
+
+static bool collect_targets(const struct message *message, const struct chain *chain,
+	struct dns_scratch *scratch, struct answer *answer)
+{
+	struct record record;
+	size_t at = message->answer_start, count = 0;
+	bool no_service = false;
+
+	for (unsigned i = 0; i < message->answers; i++) {
+		if (!record_read(message, &at, &record))
+			return false;
+		if (record.class != CLASS_IN || record.type != DNS_SRV ||
+			!name_equal(&record.owner, &chain->end))
+			continue;
+		struct wire_name wire;
+		size_t data = record.data + SRV_FIXED_SIZE;
+		if (record.data_length <= SRV_FIXED_SIZE || !name_read(message, &data, &wire) ||
+			data != record.data + record.data_length)
+			return false;
+		char text[WIRE_NAME_MAX], target[FQDN_SIZE];
+		size_t length, offset;
+		if (wire.length == 1)
+			no_service = true;
+		else if (name_to_text(&wire, text, &length) &&
+			 fqdn_parse(text, length, target, &offset) == FQDN_OK)
+			target_insert(scratch, &count, target);
+	}
+	/* All targets unusable is not the owner's word that there is no service. */
+	if (!count && !no_service)
+		return false;
+	answer->kind = count ? ANSWER_ADDRESSES : ANSWER_NO_DATA;
+	answer->targets = count ? scratch->targets : NULL;
+	answer->count = count;
+	return true;
+}
+
+static struct answer could_not_ask(enum answer_reason reason)
+{
+	return (struct answer){.kind = ANSWER_COULD_NOT_ASK, .reason = reason};
+}
+
+/* No record of the asked type stands at the end of the chain. */
+static struct answer negative(
+	const struct message *message, const struct verdict *verdict, const struct chain *chain)
+{
+	bool name_error = (message->flags & RCODE_MASK) == RCODE_NXDOMAIN;
+
+	if (!name_error && !verdict->soa) {
+		if (verdict->ns && !(message->flags & FLAG_AA))
+			return could_not_ask(REASON_REFERRAL);
+		/* A server that does not recurse followed an alias to where it knows nothing. */
+		if (chain->hops && !(message->flags & FLAG_RA))
+			return could_not_ask(REASON_REFERRAL);
+	}
+	uint32_t ttl = verdict->negative_ttl;
+	return (struct answer){
+		.kind = name_error ? ANSWER_NO_NAME : ANSWER_NO_DATA,
+		.ttl = ttl < chain->ttl ? ttl : chain->ttl,
+	};
+}
+
+struct answer dns_decode(const uint8_t *bytes, size_t length, const char *name, enum dns_type type,
+	struct dns_scratch *scratch)
+{
+	struct message message;
+	struct verdict verdict;
+	struct chain chain;
+	struct answer answer = {0};
+
+	if (!header_read(bytes, length, name, (uint16_t)type, &message))
+		return could_not_ask(REASON_GARBAGE);
+	unsigned rcode = message.flags & RCODE_MASK;
+	enum answer_reason reason = rcode_reason(rcode);
+	if (reason)
+		return could_not_ask(reason);
+	if (!sections_read(&message, &verdict))
+		return could_not_ask(REASON_GARBAGE);
+	if (verdict.extended_rcode)
+		return could_not_ask(REASON_OTHER_RCODE);
+	reason = chain_follow(&message, name, (uint16_t)type, &chain);
+	if (reason)
+		return could_not_ask(reason);
+	if (!chain.found)
+		return negative(&message, &verdict, &chain);
+	if (rcode == RCODE_NXDOMAIN)
+		return could_not_ask(REASON_GARBAGE);
+
+	bool good = type == DNS_SRV
+			    ? collect_targets(&message, &chain, scratch, &answer)
+			    : collect_addrs(&message, &chain, (uint16_t)type, scratch, &answer);
+	if (!good)
+		return could_not_ask(REASON_GARBAGE);
+	answer.ttl = chain.ttl;
+	return answer;
+}

@@ -1,0 +1,615 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "nft_attr.h"
+#include "nft_netlink.h"
+#include "nft_rule.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <libnftnl/expr.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* An element as the kernel lists it: of an interval set either a first address or the one behind
+ * the last. */
+struct raw_element {
+	struct element element;
+	bool end;
+};
+
+struct seen_set {
+	struct set set; /* elements are still empty */
+	struct raw_element *raw;
+	size_t raw_count, raw_capacity;
+};
+
+struct nft_observer {
+	const struct ruleset *wanted;
+	struct observed *observed;
+	struct text sets, chains, rules, ports; /* the shape's parts */
+	struct seen_set *seen; /* as many as wanted sets; .set.name NULL: not there */
+	uint32_t flags;	       /* of the table */
+	bool odd;	       /* something that sipfence never makes */
+};
+
+int nft_observer_new(const struct ruleset *wanted, struct nft_observer **ret_observer)
+{
+	struct nft_observer *observer = calloc(1, sizeof(*observer));
+
+	if (!observer)
+		return -ENOMEM;
+	observer->wanted = wanted;
+	observer->observed = calloc(1, sizeof(*observer->observed));
+	observer->seen = calloc(wanted->set_count, sizeof(*observer->seen));
+	if (!observer->observed || !observer->seen) {
+		nft_observer_free(observer);
+		return -ENOMEM;
+	}
+	*ret_observer = observer;
+	return 0;
+}
+
+struct nft_observer *nft_observer_free(struct nft_observer *observer)
+{
+	if (!observer)
+		return NULL;
+	for (size_t i = 0; observer->seen && i < observer->wanted->set_count; i++)
+		free(observer->seen[i].raw);
+	free(observer->seen);
+	observed_free(observer->observed);
+	text_free(&observer->sets);
+	text_free(&observer->chains);
+	text_free(&observer->rules);
+	text_free(&observer->ports);
+	free(observer);
+	return NULL;
+}
+
+static bool is_ours(
+	const struct nft_observer *observer, const struct nlmsghdr *message, uint16_t table_type)
+{
+	const struct nfgenmsg *header = mnl_nlmsg_get_payload(message);
+	const char *table;
+
+	if (mnl_nlmsg_get_payload_len(message) < sizeof(*header) ||
+		header->nfgen_family != NFPROTO_INET)
+		return false;
+	table = attr_find_string(attr_walk_message(message, sizeof(*header)), table_type);
+	return table && strcmp(table, observer->wanted->table) == 0;
+}
+
+static int observe_table(struct nft_observer *observer, const struct nlmsghdr *message)
+{
+	observer->observed->present = true;
+	observer->flags = attr_find_be32(
+		attr_walk_message(message, sizeof(struct nfgenmsg)), NFTA_TABLE_FLAGS);
+	observer->observed->owned = observer->flags & NFT_TABLE_F_OWNER;
+	return 0;
+}
+
+static int observe_chain(struct nft_observer *observer, const struct nlmsghdr *message)
+{
+	struct nftnl_chain *chain = nftnl_chain_alloc();
+	int result = -ENOMEM;
+
+	if (!chain)
+		return -ENOMEM;
+	if (nftnl_chain_nlmsg_parse(message, chain) < 0)
+		result = -EBADMSG;
+	else {
+		nft_shape_chain(chain, &observer->chains);
+		result = 0;
+	}
+	nftnl_chain_free(chain);
+	return result;
+}
+
+static struct seen_set *find_seen(struct nft_observer *observer, const char *name)
+{
+	for (size_t i = 0; i < observer->wanted->set_count; i++) {
+		if (strcmp(observer->wanted->sets[i].name, name) == 0)
+			return &observer->seen[i];
+	}
+	return NULL;
+}
+
+static int observe_set(struct nft_observer *observer, const struct nlmsghdr *message)
+{
+	struct nftnl_set *set = nftnl_set_alloc();
+	struct seen_set *seen;
+	int result = 0;
+
+	if (!set)
+		return -ENOMEM;
+	if (nftnl_set_nlmsg_parse(message, set) < 0) {
+		result = -EBADMSG;
+		goto out;
+	}
+	nft_shape_set(set, &observer->sets);
+	seen = find_seen(observer, nftnl_set_get_str(set, NFTNL_SET_NAME));
+	if (seen) {
+		const struct set *wanted = &observer->wanted->sets[seen - observer->seen];
+
+		seen->set = (struct set){
+			.name = wanted->name,
+			.kind = wanted->kind,
+			.family = wanted->family,
+			.service = wanted->service,
+		};
+	}
+out:
+	nftnl_set_free(set);
+	return result;
+}
+
+struct rule_facts {
+	bool counter, accepts;
+	uint64_t packets, bytes;
+};
+
+static int collect_facts(struct nftnl_expr *expr, void *data)
+{
+	const char *name = nftnl_expr_get_str(expr, NFTNL_EXPR_NAME);
+	struct rule_facts *facts = data;
+
+	if (strcmp(name, "counter") == 0) {
+		facts->counter = true;
+		facts->packets = nftnl_expr_get_u64(expr, NFTNL_EXPR_CTR_PACKETS);
+		facts->bytes = nftnl_expr_get_u64(expr, NFTNL_EXPR_CTR_BYTES);
+	}
+	if (strcmp(name, "immediate") == 0 && nftnl_expr_is_set(expr, NFTNL_EXPR_IMM_VERDICT))
+		facts->accepts = nftnl_expr_get_u32(expr, NFTNL_EXPR_IMM_VERDICT) == NF_ACCEPT;
+	return 0;
+}
+
+/* Chains of observed counters are those that we know, so that their names outlive the observer. */
+static int note_facts(
+	struct nft_observer *observer, const char *chain, const struct rule_facts *facts)
+{
+	struct observed *observed = observer->observed;
+	const char *suffix = strrchr(chain, '_');
+
+	if (!suffix || strcmp(suffix, "_reject") != 0)
+		return 0;
+	if (facts->accepts)
+		observed->monitor = true;
+	if (!facts->counter)
+		return 0;
+	if (!observed->counters)
+		observed->counters = arena_alloc(&observed->arena,
+			observer->wanted->chain_count * sizeof(*observed->counters));
+	if (!observed->counters)
+		return -ENOMEM;
+	for (size_t i = 0; i < observer->wanted->chain_count; i++) {
+		if (strcmp(observer->wanted->chains[i].name, chain) == 0 &&
+			observed->counter_count < observer->wanted->chain_count)
+			observed->counters[observed->counter_count++] = (struct counter){
+				.chain = arena_copy(&observed->arena, chain, strlen(chain)),
+				.packets = facts->packets,
+				.bytes = facts->bytes,
+			};
+	}
+	return observed->counter_count && !observed->counters[observed->counter_count - 1].chain
+		       ? -ENOMEM
+		       : 0;
+}
+
+static int observe_rule(struct nft_observer *observer, const struct nlmsghdr *message)
+{
+	struct nftnl_rule *rule = nftnl_rule_alloc();
+	struct rule_facts facts = {0};
+	int result = -EBADMSG;
+
+	if (!rule)
+		return -ENOMEM;
+	if (nftnl_rule_nlmsg_parse(message, rule) == 0) {
+		nft_shape_rule(rule, &observer->rules);
+		nftnl_expr_foreach(rule, collect_facts, &facts);
+		result = note_facts(observer, nftnl_rule_get_str(rule, NFTNL_RULE_CHAIN), &facts);
+	}
+	nftnl_rule_free(rule);
+	return result;
+}
+
+/* "udp 5060-5060 goto sip_guard", as nft_shape() prints what we want. */
+static void observe_port(struct nft_observer *observer, const struct nlattr *element)
+{
+	struct attr_walk walk = attr_walk_nested(element);
+	const struct nlattr *key = attr_find(walk, NFTA_SET_ELEM_KEY);
+	const struct nlattr *key_end = attr_find(walk, NFTA_SET_ELEM_KEY_END);
+	const struct nlattr *data = attr_find(walk, NFTA_SET_ELEM_DATA);
+	const struct nlattr *verdict =
+		data ? attr_find(attr_walk_nested(data), NFTA_DATA_VERDICT) : NULL;
+	const uint8_t *first = NULL, *last = NULL;
+	const char *chain = NULL;
+	uint32_t code = 0;
+
+	if (key)
+		first = attr_find_fixed(attr_walk_nested(key), NFTA_DATA_VALUE, 8);
+	last = first;
+	if (key_end)
+		last = attr_find_fixed(attr_walk_nested(key_end), NFTA_DATA_VALUE, 8);
+	if (verdict) {
+		code = attr_find_be32(attr_walk_nested(verdict), NFTA_VERDICT_CODE);
+		chain = attr_find_string(attr_walk_nested(verdict), NFTA_VERDICT_CHAIN);
+	}
+	if (!first || !last || !chain) {
+		observer->odd = true;
+		return;
+	}
+	text_printf(&observer->ports, "port %u %u-%u verdict %d %s\n", first[0],
+		first[4] << 8 | first[5], last[4] << 8 | last[5], (int)code, chain);
+}
+
+static const char *find_comment(struct attr_walk walk, struct arena *arena, bool *failed)
+{
+	const struct nlattr *attr = attr_find(walk, NFTA_SET_ELEM_USERDATA);
+	const uint8_t *data;
+	size_t size, at = 0;
+
+	if (!attr)
+		return NULL;
+	data = mnl_attr_get_payload(attr);
+	size = mnl_attr_get_payload_len(attr);
+	/* type, length, value; a comment is type 0 and ends with NUL */
+	while (at + 2 <= size && at + 2 + data[at + 1] <= size) {
+		size_t length = data[at + 1];
+
+		if (data[at] == 0 && length > 0 && length <= COMMENT_MAX + 1) {
+			const char *comment = arena_copy(arena, (const char *)data + at + 2,
+				strnlen((const char *)data + at + 2, length));
+
+			*failed |= !comment;
+			return comment;
+		}
+		at += 2 + length;
+	}
+	return NULL;
+}
+
+static void read_counter(struct attr_walk walk, struct element *element)
+{
+	const struct nlattr *expr = attr_find(walk, NFTA_SET_ELEM_EXPR);
+	const struct nlattr *data;
+
+	if (!expr)
+		return;
+	data = attr_find(attr_walk_nested(expr), NFTA_EXPR_DATA);
+	if (!data)
+		return;
+	element->packets = attr_find_be64(attr_walk_nested(data), NFTA_COUNTER_PACKETS);
+	element->bytes = attr_find_be64(attr_walk_nested(data), NFTA_COUNTER_BYTES);
+}
+
+static int append_raw(struct seen_set *seen, const struct raw_element *raw)
+{
+	if (seen->raw_count == seen->raw_capacity) {
+		size_t capacity = seen->raw_capacity ? seen->raw_capacity * 2 : 64;
+		struct raw_element *grown = reallocarray(seen->raw, capacity, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		seen->raw = grown;
+		seen->raw_capacity = capacity;
+	}
+	seen->raw[seen->raw_count++] = *raw;
+	return 0;
+}
+
+static int observe_address(
+	struct nft_observer *observer, struct seen_set *seen, const struct nlattr *element)
+{
+	struct attr_walk walk = attr_walk_nested(element);
+	const struct nlattr *key = attr_find(walk, NFTA_SET_ELEM_KEY);
+	size_t size = addr_size((enum family)seen->set.family);
+	uint32_t flags = attr_find_be32(walk, NFTA_SET_ELEM_FLAGS);
+	struct raw_element raw = {.end = flags & NFT_SET_ELEM_INTERVAL_END};
+	const void *bytes = NULL;
+	bool failed = false;
+
+	if (key)
+		bytes = attr_find_fixed(attr_walk_nested(key), NFTA_DATA_VALUE, size);
+	if (!bytes || flags & ~(uint32_t)NFT_SET_ELEM_INTERVAL_END) {
+		observer->odd = true; /* a catch-all element, say */
+		return 0;
+	}
+	raw.element.prefix.addr.family = seen->set.family;
+	memcpy(raw.element.prefix.addr.bytes, bytes, size);
+	raw.element.prefix.length = (uint8_t)addr_bits((enum family)seen->set.family);
+	raw.element.comment = find_comment(walk, &observer->observed->arena, &failed);
+	raw.element.expires_ms = attr_find_be64(walk, NFTA_SET_ELEM_EXPIRATION);
+	read_counter(walk, &raw.element);
+	return failed ? -ENOMEM : append_raw(seen, &raw);
+}
+
+static int observe_elements(struct nft_observer *observer, const struct nlmsghdr *message)
+{
+	struct attr_walk walk = attr_walk_message(message, sizeof(struct nfgenmsg));
+	const char *name = attr_find_string(walk, NFTA_SET_ELEM_LIST_SET);
+	const struct nlattr *list = attr_find(walk, NFTA_SET_ELEM_LIST_ELEMENTS);
+	struct seen_set *seen = name ? find_seen(observer, name) : NULL;
+	const struct nlattr *element;
+	int result = 0;
+
+	if (!seen || !seen->set.name || !list)
+		return 0;
+	walk = attr_walk_nested(list);
+	while (result == 0 && (element = attr_walk_step(&walk))) {
+		if (seen->set.kind == SET_PORTS)
+			observe_port(observer, element);
+		else
+			result = observe_address(observer, seen, element);
+	}
+	return result;
+}
+
+int nft_observer_message(struct nft_observer *observer, const struct nlmsghdr *message)
+{
+	static const struct {
+		uint16_t command, table;
+		int (*observe)(struct nft_observer *, const struct nlmsghdr *);
+	} kinds[] = {
+		{NFT_MSG_NEWTABLE, NFTA_TABLE_NAME, observe_table},
+		{NFT_MSG_NEWCHAIN, NFTA_CHAIN_TABLE, observe_chain},
+		{NFT_MSG_NEWSET, NFTA_SET_TABLE, observe_set},
+		{NFT_MSG_NEWRULE, NFTA_RULE_TABLE, observe_rule},
+		{NFT_MSG_NEWSETELEM, NFTA_SET_ELEM_LIST_TABLE, observe_elements},
+	};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (message->nlmsg_type != (NFNL_SUBSYS_NFTABLES << 8 | kinds[i].command))
+			continue;
+		return is_ours(observer, message, kinds[i].table)
+			       ? kinds[i].observe(observer, message)
+			       : 0;
+	}
+	return 0;
+}
+
+const char *nft_observer_set(const struct nft_observer *observer, size_t index)
+{
+	for (size_t i = 0; i < observer->wanted->set_count; i++) {
+		if (observer->seen[i].set.name && index-- == 0)
+			return observer->seen[i].set.name;
+	}
+	return NULL;
+}
+
+/* By address; at the same one an end stands before a beginning. */
+static int compare_raw(const void *a, const void *b)
+{
+	const struct raw_element *left = a, *right = b;
+	int order = addr_compare(&left->element.prefix.addr, &right->element.prefix.addr);
+
+	return order ? order : (int)right->end - (int)left->end;
+}
+
+/* The prefix from `first` up to, and without, `behind` (NULL: to the end of the family). */
+static bool range_to_prefix(
+	const struct addr *first, const struct addr *behind, struct prefix *ret_prefix)
+{
+	enum family family = (enum family)first->family;
+
+	for (unsigned length = 0; length <= addr_bits(family); length++) {
+		struct prefix prefix = prefix_of(first, length);
+		struct addr last = prefix_last(&prefix), next;
+		bool at_end = !addr_next(&last, &next);
+
+		if (!addr_equal(&prefix.addr, first))
+			continue;
+		if (at_end ? !behind : behind && addr_equal(&next, behind)) {
+			*ret_prefix = prefix;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void settle_intervals(struct nft_observer *observer, struct seen_set *seen)
+{
+	struct set *set = &seen->set;
+
+	for (size_t i = 0; i < seen->raw_count; i++) {
+		const struct raw_element *raw = &seen->raw[i];
+		const struct raw_element *next = i + 1 < seen->raw_count ? &seen->raw[i + 1] : NULL;
+		struct element *element = &set->elements[set->count];
+
+		if (raw->end)
+			continue;
+		*element = raw->element;
+		if (range_to_prefix(&raw->element.prefix.addr,
+			    next ? &next->element.prefix.addr : NULL, &element->prefix))
+			set->count++;
+		else
+			observer->odd = true;
+	}
+}
+
+static int settle_set(struct nft_observer *observer, struct seen_set *seen)
+{
+	struct set *set = &seen->set;
+
+	set->elements = arena_alloc(&observer->observed->arena,
+		(seen->raw_count ? seen->raw_count : 1) * sizeof(*set->elements));
+	if (!set->elements)
+		return -ENOMEM;
+	if (seen->raw_count)
+		qsort(seen->raw, seen->raw_count, sizeof(*seen->raw), compare_raw);
+	if (set->kind == SET_NETS || set->kind == SET_DESTINATIONS) {
+		settle_intervals(observer, seen);
+	} else {
+		for (size_t i = 0; i < seen->raw_count; i++)
+			set->elements[set->count++] = seen->raw[i].element;
+	}
+	free(seen->raw);
+	seen->raw = NULL;
+	seen->raw_count = seen->raw_capacity = 0;
+	return 0;
+}
+
+/* Lines of elements that belong to the shape, in an order of their own. */
+static int compare_lines(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void add_sorted_lines(struct text *shape, struct text *lines)
+{
+	size_t count = 0, at = 0;
+	char **list;
+
+	for (size_t i = 0; i < lines->length; i++)
+		count += lines->data[i] == '\n';
+	if (count == 0)
+		return;
+	list = calloc(count, sizeof(*list));
+	if (!list || lines->failed) {
+		shape->failed = true;
+		free(list);
+		return;
+	}
+	for (char *line = strtok(lines->data, "\n"); line && at < count; line = strtok(NULL, "\n"))
+		list[at++] = line;
+	qsort(list, at, sizeof(*list), compare_lines);
+	for (size_t i = 0; i < at; i++)
+		text_printf(shape, "%s\n", list[i]);
+	free(list);
+}
+
+static void add_destinations(struct text *shape, const struct set *set)
+{
+	char buffer[PREFIX_TEXT_SIZE];
+
+	for (size_t i = 0; set->kind == SET_DESTINATIONS && i < set->count; i++) {
+		prefix_print(&set->elements[i].prefix, buffer);
+		text_printf(shape, "destination %s\n", buffer);
+	}
+}
+
+static void add_flags(struct text *shape, uint32_t flags)
+{
+	/* Ownership is the daemon's business, and changes nothing of what the table does. */
+	text_printf(shape, "table%s\n", flags & NFT_TABLE_F_DORMANT ? " dormant" : "");
+}
+
+int nft_observer_end(struct nft_observer *observer, struct observed **ret_observed)
+{
+	struct observed *observed = observer->observed;
+	struct text shape = {0};
+
+	observed->sets = arena_alloc(
+		&observed->arena, observer->wanted->set_count * sizeof(*observed->sets));
+	if (!observed->sets)
+		return -ENOMEM;
+	add_flags(&shape, observer->flags);
+	text_puts(&shape, text_string(&observer->sets));
+	text_puts(&shape, text_string(&observer->chains));
+	text_puts(&shape, text_string(&observer->rules));
+	add_sorted_lines(&shape, &observer->ports);
+	for (size_t i = 0; i < observer->wanted->set_count; i++) {
+		struct seen_set *seen = &observer->seen[i];
+
+		if (!seen->set.name)
+			continue;
+		if (settle_set(observer, seen) < 0)
+			shape.failed = true;
+		add_destinations(&shape, &seen->set);
+		observed->sets[observed->set_count++] = seen->set;
+	}
+	if (observer->odd)
+		text_puts(&shape, "elements that sipfence does not make\n");
+	if (shape.failed || observer->sets.failed || observer->chains.failed ||
+		observer->rules.failed) {
+		text_free(&shape);
+		return -ENOMEM;
+	}
+	observed->shape = arena_copy(&observed->arena, shape.data, shape.length);
+	text_free(&shape);
+	if (!observed->shape)
+		return -ENOMEM;
+	for (size_t i = 0; i < observed->set_count; i++) {
+		struct set *set = &observed->sets[i];
+
+		/* The wanted ruleset may be gone before what was observed. */
+		set->name = arena_copy(&observed->arena, set->name, strlen(set->name));
+		if (!set->name)
+			return -ENOMEM;
+	}
+	*ret_observed = observed;
+	observer->observed = NULL;
+	return 0;
+}
+
+static int shape_objects(const struct ruleset *ruleset, struct text *shape)
+{
+	for (size_t i = 0; i < ruleset->set_count; i++) {
+		struct nftnl_set *set = nft_rule_set(ruleset, &ruleset->sets[i], 0);
+
+		if (!set)
+			return -ENOMEM;
+		nft_shape_set(set, shape);
+		nftnl_set_free(set);
+	}
+	for (size_t i = 0; i < ruleset->chain_count; i++) {
+		struct nftnl_chain *chain = nft_rule_chain(ruleset, &ruleset->chains[i]);
+
+		if (!chain)
+			return -ENOMEM;
+		nft_shape_chain(chain, shape);
+		nftnl_chain_free(chain);
+	}
+	for (size_t i = 0; i < ruleset->chain_count; i++) {
+		const struct chain *chain = &ruleset->chains[i];
+
+		for (size_t j = 0; j < chain->count; j++) {
+			struct nftnl_rule *rule = nft_rule_make(ruleset, chain, &chain->rules[j]);
+
+			if (!rule)
+				return -ENOMEM;
+			nft_shape_rule(rule, shape);
+			nftnl_rule_free(rule);
+		}
+	}
+	return 0;
+}
+
+int nft_shape(const struct ruleset *ruleset, struct text *ret_shape)
+{
+	struct text shape = {0}, ports = {0};
+
+	add_flags(&shape, 0);
+	if (shape_objects(ruleset, &shape) < 0)
+		shape.failed = true;
+	for (size_t i = 0; i < ruleset->set_count; i++) {
+		const struct set *set = &ruleset->sets[i];
+
+		for (size_t j = 0; j < set->port_count; j++)
+			text_printf(&ports, "port %u %u-%u verdict %d %s\n", set->ports[j].protocol,
+				set->ports[j].first, set->ports[j].last, NFT_GOTO,
+				ruleset->chains[set->ports[j].chain].name);
+	}
+	add_sorted_lines(&shape, &ports);
+	text_free(&ports);
+	for (size_t i = 0; i < ruleset->set_count; i++)
+		add_destinations(&shape, &ruleset->sets[i]);
+	if (shape.failed) {
+		text_free(&shape);
+		return -ENOMEM;
+	}
+	*ret_shape = shape;
+	return 0;
+}
+
+int nft_parse_generation(const struct nlmsghdr *message, uint32_t *ret_generation)
+{
+	struct attr_walk walk = attr_walk_message(message, sizeof(struct nfgenmsg));
+
+	if (message->nlmsg_type != (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN) ||
+		mnl_nlmsg_get_payload_len(message) < sizeof(struct nfgenmsg) ||
+		!attr_find(walk, NFTA_GEN_ID))
+		return -EBADMSG;
+	*ret_generation = attr_find_be32(walk, NFTA_GEN_ID);
+	return 0;
+}

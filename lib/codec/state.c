@@ -1,0 +1,627 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "state.h"
+#include "fqdn.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char first_line[] = "sipfence-state 1\n";
+
+static uint64_t checksum(const char *data, size_t length)
+{
+	uint64_t hash = 0xcbf29ce484222325;
+
+	for (size_t i = 0; i < length; i++)
+		hash = (hash ^ (uint8_t)data[i]) * 0x100000001b3;
+	return hash;
+}
+
+static void put(struct text *text, uint64_t number)
+{
+	text_write(text, " ", 1);
+	text_number(text, number);
+}
+
+static void put_time(struct text *text, int64_t time)
+{
+	put(text, time > 0 ? (uint64_t)time : 0);
+}
+
+static void put_lookup(struct text *text, const struct lookup *lookup)
+{
+	put_time(text, lookup->asked);
+	put_time(text, lookup->good);
+	put_time(text, lookup->none);
+	put(text, lookup->ttl);
+	put(text, lookup->failures);
+	put(text, lookup->last);
+	put(text, lookup->reason);
+}
+
+static void put_addr(struct text *text, const struct addr *addr)
+{
+	char buffer[ADDR_TEXT_SIZE];
+	size_t length = addr_print(addr, buffer);
+
+	text_write(text, " ", 1);
+	text_write(text, buffer, length);
+}
+
+static bool is_blank(const struct lookup *lookup)
+{
+	return !lookup->asked && !lookup->good && !lookup->none;
+}
+
+static size_t print_host(const struct host *host, uint64_t fingerprint, struct text *text)
+{
+	size_t lines = 1;
+
+	text_puts(text, "host ");
+	text_puts(text, host->name);
+	text_printf(text, " %016" PRIx64, fingerprint);
+	put(text, host->told);
+	text_puts(text, "\n");
+	for (int family = 0; family < FAMILY_COUNT; family++) {
+		if (is_blank(&host->lookup[family]))
+			continue;
+		text_puts(text, family == FAMILY_IPV4 ? "lookup 4" : "lookup 6");
+		put_lookup(text, &host->lookup[family]);
+		for (size_t i = 0; i < host->count[family]; i++)
+			put_addr(text, &host->addrs[family][i]);
+		text_puts(text, "\n");
+		lines++;
+	}
+	for (size_t i = 0; i < host->retired_count; i++) {
+		text_puts(text, "retired");
+		put_time(text, host->retired[i].when);
+		put_addr(text, &host->retired[i].addr);
+		text_puts(text, "\n");
+		lines++;
+	}
+	return lines;
+}
+
+static size_t print_srv(const struct srv *srv, struct text *text)
+{
+	size_t lines = 2;
+
+	text_printf(text, "srv %s %u\ntargets", srv->name, srv->told);
+	put_lookup(text, &srv->lookup);
+	for (size_t i = 0; i < srv->count; i++)
+		text_printf(text, " %s", srv->targets[i]);
+	text_puts(text, "\n");
+	for (size_t i = 0; i < srv->retired_count; i++) {
+		text_puts(text, "retired-target");
+		put_time(text, srv->retired[i].when);
+		text_printf(text, " %s\n", srv->retired[i].target);
+		lines++;
+	}
+	return lines;
+}
+
+void state_print(const struct roster *roster, const struct config *config, struct text *text)
+{
+	size_t start = text->length, lines = 0;
+
+	text_puts(text, first_line);
+	for (size_t i = 0; i < roster->host_count; i++) {
+		const struct host *host = &roster->hosts[i];
+
+		if (is_blank(&host->lookup[FAMILY_IPV4]) && is_blank(&host->lookup[FAMILY_IPV6]))
+			continue;
+		lines += print_host(host, config->guards[host->guard].fingerprint, text);
+	}
+	for (size_t i = 0; i < roster->srv_count; i++) {
+		if (!is_blank(&roster->srvs[i].lookup))
+			lines += print_srv(&roster->srvs[i], text);
+	}
+	if (!text->failed)
+		text_printf(text, "end %zu %016" PRIx64 "\n", lines,
+			checksum(text->data + start, text->length - start));
+}
+
+/* Words of one line, parted by single spaces. */
+struct line {
+	const char *at, *end;
+};
+
+struct parser {
+	struct saved_state *state;
+	size_t host_capacity, srv_capacity;
+	bool in_host, in_srv; /* the last record may get more lines */
+	bool no_memory;
+};
+
+static bool word(struct line *line, const char **ret_word, size_t *ret_length)
+{
+	const char *space;
+
+	if (line->at >= line->end)
+		return false;
+	space = memchr(line->at, ' ', (size_t)(line->end - line->at));
+	*ret_word = line->at;
+	*ret_length = (size_t)((space ? space : line->end) - line->at);
+	line->at = space ? space + 1 : line->end;
+	return *ret_length > 0;
+}
+
+static bool number(struct line *line, uint64_t limit, uint64_t *ret_number)
+{
+	const char *digits;
+	uint64_t value = 0;
+	size_t length;
+
+	if (!word(line, &digits, &length) || length > 19)
+		return false;
+	for (size_t i = 0; i < length; i++) {
+		if (digits[i] < '0' || digits[i] > '9')
+			return false;
+		value = value * 10 + (uint64_t)(digits[i] - '0');
+	}
+	*ret_number = value;
+	return value <= limit;
+}
+
+static bool hexadecimal(struct line *line, uint64_t *ret_number)
+{
+	const char *digits;
+	uint64_t value = 0;
+	size_t length;
+
+	if (!word(line, &digits, &length) || length != 16)
+		return false;
+	for (size_t i = 0; i < length; i++) {
+		const char *found = memchr("0123456789abcdef", digits[i], 16);
+
+		if (!found)
+			return false;
+		value = value << 4 | (uint64_t)(found - "0123456789abcdef");
+	}
+	*ret_number = value;
+	return true;
+}
+
+static bool address(struct line *line, struct addr *ret_addr)
+{
+	const char *text;
+	size_t length;
+
+	return word(line, &text, &length) && addr_parse(text, length, ret_addr);
+}
+
+static char *name(struct parser *parser, struct line *line)
+{
+	char normal[FQDN_SIZE], *copy;
+	const char *text;
+	size_t length, at;
+
+	if (!word(line, &text, &length) || fqdn_parse(text, length, normal, &at) != FQDN_OK)
+		return NULL;
+	copy = arena_copy(&parser->state->arena, normal, strlen(normal));
+	parser->no_memory |= !copy;
+	return copy;
+}
+
+static bool lookup(struct line *line, struct lookup *ret_lookup)
+{
+	uint64_t asked, good, none, ttl, failures, last, reason;
+
+	if (!number(line, INT64_MAX, &asked) || !number(line, INT64_MAX, &good) ||
+		!number(line, INT64_MAX, &none) || !number(line, UINT32_MAX, &ttl) ||
+		!number(line, UINT16_MAX, &failures) || !number(line, ANSWER_REFUSED, &last) ||
+		!number(line, UINT8_MAX, &reason))
+		return false;
+	*ret_lookup = (struct lookup){
+		.asked = (int64_t)asked,
+		.good = (int64_t)good,
+		.none = (int64_t)none,
+		.ttl = (uint32_t)ttl,
+		.failures = (uint16_t)failures,
+		.last = (uint8_t)last,
+		.reason = (uint8_t)reason,
+	};
+	return true;
+}
+
+/* Room for one more in an array of the state; false when out of memory. */
+static bool grow(struct parser *parser, void **list, size_t count, size_t *capacity, size_t size)
+{
+	size_t wanted = *capacity ? *capacity * 2 : 64;
+	void *grown;
+
+	if (count < *capacity)
+		return true;
+	grown = reallocarray(*list, wanted, size);
+	if (!grown) {
+		parser->no_memory = true;
+		return false;
+	}
+	*list = grown;
+	*capacity = wanted;
+	return true;
+}
+
+static bool parse_host(struct parser *parser, struct line *line)
+{
+	struct saved_state *state = parser->state;
+	const char *host = name(parser, line);
+	uint64_t fingerprint, told;
+
+	if (!host || !hexadecimal(line, &fingerprint) || !number(line, HOST_EXPIRED, &told))
+		return false;
+	if (!grow(parser, (void **)&state->hosts, state->host_count, &parser->host_capacity,
+		    sizeof(*state->hosts)))
+		return false;
+	state->hosts[state->host_count++] = (struct saved_host){
+		.host = {.name = host, .told = (uint8_t)told}, .fingerprint = fingerprint};
+	parser->in_host = true;
+	parser->in_srv = false;
+	return true;
+}
+
+static size_t count_words(const struct line *line)
+{
+	size_t count = line->at < line->end;
+
+	for (const char *at = line->at; at < line->end; at++)
+		count += *at == ' ';
+	return count;
+}
+
+static bool parse_lookup(struct parser *parser, struct line *line)
+{
+	struct host *host = &parser->state->hosts[parser->state->host_count - 1].host;
+	uint64_t digit;
+	size_t count;
+	int family;
+
+	if (!number(line, 6, &digit) || (digit != 4 && digit != 6))
+		return false;
+	family = digit == 4 ? FAMILY_IPV4 : FAMILY_IPV6;
+	if (!lookup(line, &host->lookup[family]))
+		return false;
+	count = count_words(line);
+	if (count > CONFIG_MAX_ADDRESSES || host->addrs[family])
+		return false;
+	if (count == 0)
+		return true;
+	host->addrs[family] =
+		arena_alloc(&parser->state->arena, count * sizeof(*host->addrs[family]));
+	if (!host->addrs[family]) {
+		parser->no_memory = true;
+		return false;
+	}
+	for (size_t i = 0; i < count; i++) {
+		struct addr *addrs = host->addrs[family];
+
+		/* Sorted and distinct, as they were printed. */
+		if (!address(line, &addrs[i]) || addrs[i].family != family ||
+			(i > 0 && addr_compare(&addrs[i - 1], &addrs[i]) >= 0))
+			return false;
+		host->count[family]++;
+	}
+	return true;
+}
+
+static bool parse_retired(struct parser *parser, struct line *line)
+{
+	struct host *host = &parser->state->hosts[parser->state->host_count - 1].host;
+	struct retired *grown;
+	uint64_t when;
+
+	if (host->retired_count >= 4 * CONFIG_MAX_ADDRESSES)
+		return false;
+	grown = arena_alloc(&parser->state->arena, (host->retired_count + 1u) * sizeof(*grown));
+	if (!grown) {
+		parser->no_memory = true;
+		return false;
+	}
+	if (host->retired_count)
+		memcpy(grown, host->retired, host->retired_count * sizeof(*grown));
+	host->retired = grown;
+	if (!number(line, INT64_MAX, &when) || !address(line, &grown[host->retired_count].addr))
+		return false;
+	grown[host->retired_count++].when = (int64_t)when;
+	return true;
+}
+
+static bool parse_srv(struct parser *parser, struct line *line)
+{
+	struct saved_state *state = parser->state;
+	const char *srv = name(parser, line);
+	uint64_t told;
+
+	if (!srv || !number(line, HOST_EXPIRED, &told))
+		return false;
+	if (!grow(parser, (void **)&state->srvs, state->srv_count, &parser->srv_capacity,
+		    sizeof(*state->srvs)))
+		return false;
+	state->srvs[state->srv_count++] = (struct srv){.name = srv, .told = (uint8_t)told};
+	parser->in_host = false;
+	parser->in_srv = true;
+	return true;
+}
+
+static bool parse_targets(struct parser *parser, struct line *line)
+{
+	struct srv *srv = &parser->state->srvs[parser->state->srv_count - 1];
+	size_t count;
+
+	if (srv->targets || !lookup(line, &srv->lookup))
+		return false;
+	count = count_words(line);
+	srv->targets = arena_alloc(&parser->state->arena, (count + 1) * sizeof(*srv->targets));
+	if (!srv->targets) {
+		parser->no_memory = true;
+		return false;
+	}
+	for (size_t i = 0; i < count; i++) {
+		srv->targets[i] = name(parser, line);
+		if (!srv->targets[i])
+			return false;
+		srv->count++;
+	}
+	return true;
+}
+
+static bool parse_retired_target(struct parser *parser, struct line *line)
+{
+	struct srv *srv = &parser->state->srvs[parser->state->srv_count - 1];
+	struct retired_target *grown;
+	uint64_t when;
+
+	if (srv->retired_count >= 4 * CONFIG_MAX_ADDRESSES)
+		return false;
+	grown = arena_alloc(&parser->state->arena, (srv->retired_count + 1) * sizeof(*grown));
+	if (!grown) {
+		parser->no_memory = true;
+		return false;
+	}
+	if (srv->retired_count)
+		memcpy(grown, srv->retired, srv->retired_count * sizeof(*grown));
+	srv->retired = grown;
+	if (!number(line, INT64_MAX, &when))
+		return false;
+	grown[srv->retired_count] =
+		(struct retired_target){.target = name(parser, line), .when = (int64_t)when};
+	return grown[srv->retired_count++].target != NULL;
+}
+
+static bool parse_line(struct parser *parser, struct line *line)
+{
+	static const struct {
+		const char *keyword;
+		bool (*parse)(struct parser *, struct line *);
+		bool of_host, of_srv;
+	} kinds[] = {
+		{"host", parse_host, false, false},
+		{"lookup", parse_lookup, true, false},
+		{"retired", parse_retired, true, false},
+		{"srv", parse_srv, false, false},
+		{"targets", parse_targets, false, true},
+		{"retired-target", parse_retired_target, false, true},
+	};
+	const char *keyword;
+	size_t length;
+
+	if (!word(line, &keyword, &length))
+		return false;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (strlen(kinds[i].keyword) != length ||
+			memcmp(kinds[i].keyword, keyword, length) != 0)
+			continue;
+		if ((kinds[i].of_host && !parser->in_host) || (kinds[i].of_srv && !parser->in_srv))
+			return false;
+		/* All of the line must be understood. */
+		return kinds[i].parse(parser, line) && line->at == line->end;
+	}
+	return false;
+}
+
+/* The last line, and whether it fits what stands before. Returns the length without it. */
+static bool check_end(const char *data, size_t length, size_t *ret_body)
+{
+	const char *end;
+	uint64_t lines, sum;
+	struct line line;
+	const char *keyword;
+	size_t size;
+
+	if (length < 2 || data[length - 1] != '\n')
+		return false;
+	end = memrchr(data, '\n', length - 1);
+	if (!end)
+		return false;
+	end++;
+	line = (struct line){.at = end, .end = data + length - 1};
+	if (!word(&line, &keyword, &size) || size != 3 || memcmp(keyword, "end", 3) != 0 ||
+		!number(&line, SIZE_MAX, &lines) || !hexadecimal(&line, &sum) ||
+		line.at != line.end)
+		return false;
+	*ret_body = (size_t)(end - data);
+	return sum == checksum(data, *ret_body);
+}
+
+static int compare_hosts(const void *a, const void *b)
+{
+	return strcmp(((const struct saved_host *)a)->host.name,
+		((const struct saved_host *)b)->host.name);
+}
+
+static int compare_srvs(const void *a, const void *b)
+{
+	return strcmp(((const struct srv *)a)->name, ((const struct srv *)b)->name);
+}
+
+int state_parse(const char *data, size_t length, struct saved_state **ret_state, size_t *ret_line)
+{
+	struct parser parser = {.state = calloc(1, sizeof(*parser.state))};
+	size_t body, at = sizeof(first_line) - 1, lines = 1;
+	bool good;
+
+	*ret_line = 1;
+	if (!parser.state)
+		return -ENOMEM;
+	good = length >= at && memcmp(data, first_line, at) == 0 && check_end(data, length, &body);
+	while (good && at < body) {
+		const char *feed = memchr(data + at, '\n', body - at);
+		struct line line = {.at = data + at, .end = feed};
+
+		*ret_line = ++lines;
+		good = feed && parse_line(&parser, &line);
+		if (feed)
+			at = (size_t)(feed - data) + 1;
+	}
+	if (!good) {
+		state_free(parser.state);
+		return parser.no_memory ? -ENOMEM : -EBADMSG;
+	}
+	if (parser.state->host_count)
+		qsort(parser.state->hosts, parser.state->host_count, sizeof(*parser.state->hosts),
+			compare_hosts);
+	if (parser.state->srv_count)
+		qsort(parser.state->srvs, parser.state->srv_count, sizeof(*parser.state->srvs),
+			compare_srvs);
+	*ret_state = parser.state;
+	return 0;
+}
+
+struct saved_state *state_free(struct saved_state *state)
+{
+	if (!state)
+		return NULL;
+	free(state->hosts);
+	free(state->srvs);
+	arena_free(&state->arena);
+	free(state);
+	return NULL;
+}
+
+/* The record of that name under that guard, else any of that name, else NULL. */
+static const struct saved_host *find_host(
+	const struct saved_state *state, const char *host, uint64_t fingerprint)
+{
+	size_t low = 0, high = state->host_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (strcmp(state->hosts[middle].host.name, host) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (size_t i = low; i < state->host_count; i++) {
+		if (strcmp(state->hosts[i].host.name, host) != 0)
+			break;
+		if (state->hosts[i].fingerprint == fingerprint)
+			return &state->hosts[i];
+	}
+	if (low < state->host_count && strcmp(state->hosts[low].host.name, host) == 0)
+		return &state->hosts[low];
+	return NULL;
+}
+
+static bool still_good(
+	const struct addr *addr, const struct guard *guard, const struct own_addresses *own)
+{
+	struct answer answer = {.kind = ANSWER_ADDRESSES, .count = 1, .addrs = addr};
+
+	answer = answer_guard(&answer, guard, own);
+	return answer.kind == ANSWER_ADDRESSES;
+}
+
+/* Copies what the guard of today lets through. */
+static int restore_host(struct host *host, const struct saved_host *saved,
+	const struct guard *guard, const struct own_addresses *own)
+{
+	host->told = saved->host.told;
+	for (int family = 0; family < FAMILY_COUNT; family++) {
+		size_t count = saved->host.count[family];
+
+		host->lookup[family] = saved->host.lookup[family];
+		if (count == 0)
+			continue;
+		host->addrs[family] = malloc(count * sizeof(*host->addrs[family]));
+		if (!host->addrs[family])
+			return -ENOMEM;
+		for (size_t i = 0; i < count; i++) {
+			const struct addr *addr = &saved->host.addrs[family][i];
+
+			if (still_good(addr, guard, own))
+				host->addrs[family][host->count[family]++] = *addr;
+		}
+	}
+	if (saved->host.retired_count == 0)
+		return 0;
+	host->retired = malloc(saved->host.retired_count * sizeof(*host->retired));
+	if (!host->retired)
+		return -ENOMEM;
+	for (size_t i = 0; i < saved->host.retired_count; i++) {
+		if (still_good(&saved->host.retired[i].addr, guard, own))
+			host->retired[host->retired_count++] = saved->host.retired[i];
+	}
+	return 0;
+}
+
+int state_restore_hosts(const struct saved_state *state, const struct config *config,
+	const struct own_addresses *own, struct roster *roster, int64_t now)
+{
+	for (size_t i = 0; i < roster->host_count; i++) {
+		struct host *host = &roster->hosts[i];
+		const struct guard *guard = &config->guards[host->guard];
+		const struct saved_host *saved = find_host(state, host->name, guard->fingerprint);
+
+		if (!saved)
+			continue;
+		if (restore_host(host, saved, guard, own) < 0)
+			return -ENOMEM;
+		host_restore(host, now);
+	}
+	return 0;
+}
+
+static int restore_srv(struct srv *srv, const struct srv *saved)
+{
+	srv->told = saved->told;
+	srv->lookup = saved->lookup;
+	srv->targets = calloc(saved->count + 1, sizeof(*srv->targets));
+	srv->retired = calloc(saved->retired_count + 1, sizeof(*srv->retired));
+	if (!srv->targets || !srv->retired)
+		return -ENOMEM;
+	for (size_t i = 0; i < saved->count; i++) {
+		srv->targets[i] = strdup(saved->targets[i]);
+		if (!srv->targets[i])
+			return -ENOMEM;
+		srv->count++;
+	}
+	for (size_t i = 0; i < saved->retired_count; i++) {
+		srv->retired[i].when = saved->retired[i].when;
+		srv->retired[i].target = strdup(saved->retired[i].target);
+		if (!srv->retired[i].target)
+			return -ENOMEM;
+		srv->retired_count++;
+	}
+	return 0;
+}
+
+int state_restore_srvs(const struct saved_state *state, struct roster *roster, int64_t now)
+{
+	for (size_t i = 0; i < state->srv_count; i++) {
+		struct srv *srv = roster_find_srv(roster, state->srvs[i].name);
+
+		/* Twice in the text: the first one counts. */
+		if (!srv || srv->targets)
+			continue;
+		if (restore_srv(srv, &state->srvs[i]) < 0)
+			return -ENOMEM;
+		lookup_restore(&srv->lookup, now);
+		for (size_t j = 0; j < srv->retired_count; j++) {
+			if (srv->retired[j].when > now)
+				srv->retired[j].when = now;
+		}
+	}
+	return 0;
+}

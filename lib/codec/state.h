@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What is known of the names, as text that outlives a run and a reboot.
+ *
+ *   sipfence-state 1
+ *   host NAME GUARD TOLD
+ *   lookup FAMILY ASKED GOOD NONE TTL FAILURES LAST REASON [ADDRESS …]   (FAMILY: 4 or 6)
+ *   retired WHEN ADDRESS
+ *   srv NAME TOLD
+ *   targets ASKED GOOD NONE TTL FAILURES LAST REASON [NAME …]
+ *   retired-target WHEN NAME
+ *   end LINES CHECKSUM
+ *
+ * Lines below `host` and `srv` belong to it. Times are seconds since the epoch. CHECKSUM is FNV-1a
+ * (64 bits) of all bytes before the last line: a text that was cut or damaged is refused whole.
+ */
+#ifndef SIPFENCE_STATE_H
+#define SIPFENCE_STATE_H
+
+#include "answer.h"
+#include "arena.h"
+#include "config.h"
+#include "roster.h"
+#include "text.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct saved_host {
+	struct host host;     /* .guard is not used */
+	uint64_t fingerprint; /* of the guard that it was learned under */
+};
+
+struct saved_state {
+	struct arena arena;	  /* all that the structs point to */
+	struct saved_host *hosts; /* sorted by name */
+	size_t host_count;
+	struct srv *srvs; /* sorted by name */
+	size_t srv_count;
+};
+
+/* Of everything that was ever asked. */
+void state_print(const struct roster *roster, const struct config *config, struct text *text);
+
+/* 0, -EBADMSG: damaged, or another version (*ret_line: where), -ENOMEM. */
+int state_parse(const char *data, size_t length, struct saved_state **ret_state, size_t *ret_line);
+struct saved_state *state_free(struct saved_state *state); /* returns NULL */
+
+/*
+ * Takes over what the roster's SRV names, or its hosts, were. A host whose guard has changed keeps
+ * the addresses that the new guard lets through. -ENOMEM.
+ */
+int state_restore_srvs(const struct saved_state *state, struct roster *roster, int64_t now);
+int state_restore_hosts(const struct saved_state *state, const struct config *config,
+	const struct own_addresses *own, struct roster *roster, int64_t now);
+
+#endif
