@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FILE_SIZE_MAX = 64 * 1024 * 1024 };
+
+static int read_all(int fd, struct text *text)
+{
+	char buffer[65536];
+
+	for (;;) {
+		ssize_t size = read(fd, buffer, sizeof(buffer));
+
+		if (size < 0 && errno == EINTR)
+			continue;
+		if (size < 0)
+			return -errno;
+		if (size == 0)
+			return 0;
+		text_write(text, buffer, (size_t)size);
+		if (text->failed)
+			return -ENOMEM;
+		if (text->length > FILE_SIZE_MAX)
+			return -EFBIG;
+	}
+}
+
+/* Never blocks: a FIFO in the place of a file is opened without waiting, and refused. */
+static int open_regular(const char *path, struct stat *ret_status, struct error *error)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	int number = errno;
+
+	if (fd < 0 && number == ENOENT)
+		return error_set(error, -ENOENT, "", "%s does not exist", path);
+	if (fd < 0)
+		return error_set(error, -number, "", "cannot open %s: %s", path, strerror(number));
+	if (fstat(fd, ret_status) < 0) {
+		number = errno;
+		close(fd);
+		return error_set(
+			error, -number, "", "cannot look at %s: %s", path, strerror(number));
+	}
+	if (S_ISREG(ret_status->st_mode))
+		return fd;
+	close(fd);
+	return error_set(error, -EINVAL, "", "%s is %s, not a file", path,
+		S_ISDIR(ret_status->st_mode) ? "a folder" : "something special");
+}
+
+static int load(const char *path, bool trusted, struct text *text, struct error *error)
+{
+	struct stat status;
+	int result, fd = open_regular(path, &status, error);
+
+	if (fd < 0)
+		return fd;
+	if (trusted && status.st_mode & S_IWOTH) {
+		close(fd);
+		return error_set(error, -EPERM, "", "%s may be written by everybody: chmod o-w %s",
+			path, path);
+	}
+	result = read_all(fd, text);
+	close(fd);
+	if (result == -EFBIG)
+		return error_set(error, result, "", "%s is larger than %d MiB", path,
+			FILE_SIZE_MAX / 1024 / 1024);
+	if (result == -ENOMEM)
+		return error_no_memory(error);
+	if (result < 0)
+		return error_set(error, result, "", "cannot read %s: %s", path, strerror(-result));
+	return 0;
+}
+
+static int load_source(const char *path, struct config_source *ret_source, struct error *error)
+{
+	struct text text = {0};
+	char *copy = strdup(path);
+	int result = copy ? load(path, true, &text, error) : error_no_memory(error);
+
+	if (result < 0) {
+		free(copy);
+		text_free(&text);
+		return result;
+	}
+	if (!text.data)
+		text_puts(&text, ""); /* an empty file is a source, too */
+	*ret_source =
+		(struct config_source){.path = copy, .data = text.data, .length = text.length};
+	return 0;
+}
+
+/* A relative pattern counts from the folder of the file that includes. */
+static int full_pattern(const char *base, const char *pattern, char *ret_path)
+{
+	char folder[PATH_MAX];
+	int length;
+
+	if (!base || pattern[0] == '/') {
+		length = snprintf(ret_path, PATH_MAX, "%s", pattern);
+	} else {
+		if (strlen(base) >= sizeof(folder))
+			return -ENAMETOOLONG;
+		strcpy(folder, base);
+		length = snprintf(ret_path, PATH_MAX, "%s/%s", dirname(folder), pattern);
+	}
+	return length < 0 || length >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+static int load_matches(const glob_t *matches, struct config_source **ret_sources,
+	size_t *ret_count, struct error *error)
+{
+	struct config_source *sources = calloc(matches->gl_pathc + 1, sizeof(*sources));
+
+	if (!sources)
+		return error_no_memory(error);
+	for (size_t i = 0; i < matches->gl_pathc; i++) {
+		int result = load_source(matches->gl_pathv[i], &sources[i], error);
+
+		if (result < 0) {
+			config_sources_free(sources, i);
+			return result;
+		}
+	}
+	*ret_sources = sources;
+	*ret_count = matches->gl_pathc;
+	return 0;
+}
+
+int files_read_config(void *context, const char *base, const char *pattern,
+	struct config_source **ret_sources, size_t *ret_count, struct error *error)
+{
+	bool wild = base && strpbrk(pattern, "*?[");
+	char path[PATH_MAX];
+	char *single[] = {path, NULL};
+	glob_t matches = {0};
+	int result;
+
+	(void)context;
+	if (full_pattern(base, pattern, path) < 0)
+		return error_set(error, -ENAMETOOLONG, "", "the path is too long");
+	if (!wild) {
+		matches.gl_pathc = 1;
+		matches.gl_pathv = single;
+		return load_matches(&matches, ret_sources, ret_count, error);
+	}
+	result = glob(path, GLOB_ERR, NULL, &matches);
+	if (result == GLOB_NOMATCH) {
+		*ret_sources = NULL;
+		*ret_count = 0;
+		return 0;
+	}
+	if (result != 0)
+		return error_set(error, result == GLOB_NOSPACE ? -ENOMEM : -EIO, "",
+			"cannot list %s: %s", path,
+			result == GLOB_NOSPACE ? "out of memory" : strerror(errno));
+	result = load_matches(&matches, ret_sources, ret_count, error);
+	globfree(&matches);
+	return result;
+}
+
+int file_load(const char *path, struct text *text, struct error *error)
+{
+	if (access(path, F_OK) < 0 && errno == ENOENT)
+		return FILE_MISSING;
+	return load(path, false, text, error);
+}
+
+static int write_all(int fd, const char *data, size_t length)
+{
+	while (length > 0) {
+		ssize_t size = write(fd, data, length);
+
+		if (size < 0 && errno == EINTR)
+			continue;
+		if (size < 0)
+			return -errno;
+		data += size;
+		length -= (size_t)size;
+	}
+	return 0;
+}
+
+static int sync_folder_of(const char *path)
+{
+	char folder[PATH_MAX];
+	int fd, result = 0;
+
+	snprintf(folder, sizeof(folder), "%s", path);
+	fd = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (fsync(fd) < 0)
+		result = -errno;
+	close(fd);
+	return result;
+}
+
+int file_save(const char *path, const void *data, size_t length, struct error *error)
+{
+	char temporary[PATH_MAX];
+	int fd, result, size = snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path);
+
+	if (size < 0 || size >= PATH_MAX)
+		return error_set(error, -ENAMETOOLONG, "", "the path %s is too long", path);
+	fd = mkostemp(temporary, O_CLOEXEC); /* mode 0600 */
+	if (fd < 0) {
+		result = -errno;
+		return error_set(error, result,
+			"see that the folder is there, is yours, and has room (df, ls -ld)",
+			"cannot write beside %s: %s", path, strerror(-result));
+	}
+	result = write_all(fd, data, length);
+	if (result == 0 && fsync(fd) < 0)
+		result = -errno;
+	if (close(fd) < 0 && result == 0)
+		result = -errno;
+	if (result == 0 && rename(temporary, path) < 0)
+		result = -errno;
+	if (result < 0)
+		unlink(temporary);
+	if (result == 0)
+		result = sync_folder_of(path);
+	if (result < 0)
+		return error_set(error, result, "see that the disk has room and works (df, dmesg)",
+			"cannot write %s: %s", path, strerror(-result));
+	return 0;
+}
+
+int file_set_aside(const char *path, char **ret_name, struct error *error)
+{
+	char *name = NULL;
+	int number;
+
+	if (asprintf(&name, "%s.damaged", path) < 0)
+		return error_no_memory(error);
+	if (rename(path, name) == 0) {
+		*ret_name = name;
+		return 0;
+	}
+	number = errno;
+	free(name);
+	return error_set(error, -number, "", "cannot set %s aside: %s", path, strerror(number));
+}
+
+int folder_make(const char *path, struct error *error)
+{
+	struct stat status;
+	int number;
+
+	if (mkdir(path, 0700) == 0)
+		return 0;
+	number = errno;
+	if (number != EEXIST)
+		return error_set(error, -number,
+			"make it by hand, owned by the user that sipfence runs as",
+			"cannot make the folder %s: %s", path, strerror(number));
+	if (stat(path, &status) < 0 || !S_ISDIR(status.st_mode))
+		return error_set(error, -ENOTDIR, "move away what is there",
+			"%s is there, but is not a folder", path);
+	return 0;
+}
+
+static pid_t read_holder(int fd)
+{
+	char buffer[16] = "";
+	ssize_t size = pread(fd, buffer, sizeof(buffer) - 1, 0);
+	long pid = size > 0 ? strtol(buffer, NULL, 10) : 0;
+
+	return pid > 0 && pid <= INT32_MAX ? (pid_t)pid : 0;
+}
+
+int lock_take(const char *path, int *ret_fd, pid_t *ret_holder, struct error *error)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	int number = errno;
+
+	if (fd < 0)
+		return error_set(error, -number, "see whose folder it is in (ls -ld)",
+			"cannot open the lock %s: %s", path, strerror(number));
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		number = errno;
+		*ret_holder = read_holder(fd);
+		close(fd);
+		if (number == EWOULDBLOCK)
+			return LOCK_TAKEN;
+		return error_set(error, -number, "", "cannot lock %s: %s", path, strerror(number));
+	}
+	/* Only for the message of the next one; the lock is good without. */
+	if (ftruncate(fd, 0) == 0)
+		(void)!dprintf(fd, "%ld\n", (long)getpid());
+	*ret_fd = fd;
+	return 0;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Files and folders: reading what may be trusted, replacing whole files, locks. */
+#ifndef SIPFENCE_FILES_H
+#define SIPFENCE_FILES_H
+
+#include "config_yaml.h"
+#include "error.h"
+#include "text.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* A config_read_fn (codec/config_yaml.h). Refuses what is not a regular file, what others may
+ * write, and what is larger than 64 MiB. `context` is not used. */
+int files_read_config(void *context, const char *base, const char *pattern,
+	struct config_source **ret_sources, size_t *ret_count, struct error *error);
+
+enum { FILE_MISSING = 1 };
+/* The whole of a regular file, appended to `text`. FILE_MISSING: there is none of that name. */
+int file_load(const char *path, struct text *text, struct error *error);
+
+/*
+ * Makes `path` hold exactly these bytes, or leaves it as it was: written to a new file beside it
+ * (mode 0600), fsync, rename, fsync of the folder.
+ */
+int file_save(const char *path, const void *data, size_t length, struct error *error);
+
+/* Renames a damaged file so that it is out of the way but not lost; *ret_name is malloc'ed. */
+int file_set_aside(const char *path, char **ret_name, struct error *error);
+
+/* A folder of our own, mode 0700, made if it is missing; its parent must be there. */
+int folder_make(const char *path, struct error *error);
+
+enum { LOCK_TAKEN = 1 };
+/*
+ * Locks `path` (made if missing) for as long as *ret_fd is open; the lock dies with its process.
+ * LOCK_TAKEN: another process has it, *ret_holder says which (0: unknown).
+ */
+int lock_take(const char *path, int *ret_fd, pid_t *ret_holder, struct error *error);
+
+#endif

@@ -1,0 +1,562 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "kernel.h"
+#include "conntrack.h"
+#include "nft_attr.h"
+#include "text.h"
+
+#include <errno.h>
+#include <ifaddrs.h>
+#include <libmnl/libmnl.h>
+#include <linux/membarrier.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum {
+	RECEIVE_SIZE = 256 * 1024, /* the kernel fills up to 32 KB at a time, larger on request */
+	SOCKET_BUFFER_MIN = 1024 * 1024,
+	OBSERVE_TRIES = 10,
+	REPLY_SECONDS = 5,
+};
+
+static const char advice_privilege[] =
+	"run it as root, or give it CAP_NET_ADMIN (systemd: AmbientCapabilities=CAP_NET_ADMIN)";
+
+struct kernel {
+	struct mnl_socket *socket;
+	uint32_t sequence;
+	uint8_t *buffer; /* RECEIVE_SIZE */
+};
+
+/* The errno's meaning for somebody who called for nf_tables, and what to do. */
+static const char *advice(int number)
+{
+	switch (number) {
+	case EPERM:
+	case EACCES:
+		return advice_privilege;
+	case EPROTONOSUPPORT:
+	case EOPNOTSUPP:
+	case EAFNOSUPPORT:
+		return "this kernel has no nf_tables: load the module (modprobe nf_tables), or use "
+		       "a "
+		       "kernel with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET";
+	case ENOENT:
+		return "a part of nf_tables is missing: load its module (modprobe -a nft_fib_inet "
+		       "nft_log "
+		       "nft_limit nft_ct), or use a kernel that has it";
+	case ENOBUFS:
+	case EMSGSIZE:
+		return "the transaction is larger than this process may send at once: raise "
+		       "net.core.wmem_max (sysctl), or run it with CAP_NET_ADMIN outside "
+		       "containers";
+	case ENOMEM:
+		return "the kernel has no memory for it: free some, or raise the memory limit of "
+		       "this "
+		       "container";
+	case EBUSY:
+		return "another program holds on to a part of the table: look at `nft list "
+		       "ruleset`";
+	default:
+		return "look at the kernel's log (dmesg), and at `nft list ruleset`";
+	}
+}
+
+static const char *meaning(int number)
+{
+	if (number == EPERM || number == EACCES)
+		return "no permission";
+	return strerror(number);
+}
+
+int kernel_open(struct kernel **ret_kernel, struct error *error)
+{
+	struct kernel *kernel = calloc(1, sizeof(*kernel));
+	int one = 1, size = SOCKET_BUFFER_MIN;
+	struct timeval limit = {.tv_sec = REPLY_SECONDS};
+	int fd;
+
+	if (!kernel)
+		return error_no_memory(error);
+	kernel->buffer = malloc(RECEIVE_SIZE);
+	if (!kernel->buffer) {
+		kernel_close(kernel);
+		return error_no_memory(error);
+	}
+	kernel->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+	if (!kernel->socket || mnl_socket_bind(kernel->socket, 0, MNL_SOCKET_AUTOPID) < 0) {
+		int number = errno;
+
+		kernel_close(kernel);
+		return error_set(error, -number, advice(number),
+			"cannot open a netlink socket to the kernel's nf_tables: %s",
+			meaning(number));
+	}
+	fd = mnl_socket_get_fd(kernel->socket);
+	mnl_socket_setsockopt(kernel->socket, NETLINK_EXT_ACK, &one, sizeof(one));
+	mnl_socket_setsockopt(kernel->socket, NETLINK_CAP_ACK, &one, sizeof(one));
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	*ret_kernel = kernel;
+	return 0;
+}
+
+struct kernel *kernel_close(struct kernel *kernel)
+{
+	if (!kernel)
+		return NULL;
+	if (kernel->socket)
+		mnl_socket_close(kernel->socket);
+	free(kernel->buffer);
+	free(kernel);
+	return NULL;
+}
+
+/* 0 to go on, negative to stop with that errno. */
+typedef int message_fn(const struct nlmsghdr *message, void *context);
+
+struct exchange {
+	uint32_t sequence, port;
+	message_fn *handle;
+	void *context;
+	bool ended;
+	int result; /* the first error */
+};
+
+static void note_result(struct exchange *exchange, int result)
+{
+	if (result < 0 && exchange->result == 0)
+		exchange->result = result;
+}
+
+static void take_message(struct exchange *exchange, const struct nlmsghdr *message)
+{
+	const struct nlmsgerr *ack = mnl_nlmsg_get_payload(message);
+
+	/* What is left of an earlier, broken-off exchange. */
+	if (!mnl_nlmsg_seq_ok(message, exchange->sequence) ||
+		!mnl_nlmsg_portid_ok(message, exchange->port))
+		return;
+	if (message->nlmsg_flags & NLM_F_DUMP_INTR)
+		note_result(exchange, -EINTR);
+	if (message->nlmsg_type == NLMSG_ERROR) {
+		exchange->ended = true;
+		note_result(exchange,
+			mnl_nlmsg_get_payload_len(message) < sizeof(*ack) ? -EBADMSG : ack->error);
+	} else if (message->nlmsg_type == NLMSG_DONE) {
+		exchange->ended = true;
+	} else if (message->nlmsg_type >= NLMSG_MIN_TYPE && exchange->result == 0) {
+		note_result(exchange, exchange->handle(message, exchange->context));
+	}
+}
+
+/*
+ * Sends one request, which asks for a dump or an ACK, and hands each message of the answer to
+ * `handle`. Reads to the end even after an error, so that the next request finds an idle socket.
+ * -EINTR: the dump is inconsistent, ask again. Errors of the kernel come back unreported.
+ */
+static int ask(struct kernel *kernel, const void *request, size_t length, message_fn *handle,
+	void *context)
+{
+	struct exchange exchange = {
+		.sequence = ((const struct nlmsghdr *)request)->nlmsg_seq,
+		.port = mnl_socket_get_portid(kernel->socket),
+		.handle = handle,
+		.context = context,
+	};
+
+	if (mnl_socket_sendto(kernel->socket, request, length) < 0)
+		return -errno;
+	while (!exchange.ended) {
+		const struct nlmsghdr *message = (const struct nlmsghdr *)kernel->buffer;
+		ssize_t size = mnl_socket_recvfrom(kernel->socket, kernel->buffer, RECEIVE_SIZE);
+		int left = (int)size;
+
+		if (size < 0 && errno == EINTR)
+			continue;
+		if (size < 0)
+			return errno == EAGAIN ? -ETIMEDOUT : -errno;
+		for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left))
+			take_message(&exchange, message);
+	}
+	return exchange.result;
+}
+
+static int take_generation(const struct nlmsghdr *message, void *context)
+{
+	return nft_parse_generation(message, context);
+}
+
+static int read_generation(struct kernel *kernel, uint32_t *ret_generation)
+{
+	_Alignas(struct nlmsghdr) uint8_t request[NFT_REQUEST_SIZE];
+	size_t length = nft_request_generation(++kernel->sequence, request);
+
+	return ask(kernel, request, length, take_generation, ret_generation);
+}
+
+struct observation {
+	struct nft_observer *observer;
+	struct text *snapshot;
+};
+
+static int observe(const struct nlmsghdr *message, void *context)
+{
+	struct observation *observation = context;
+
+	if (observation->snapshot) {
+		text_write(observation->snapshot, message, NLMSG_ALIGN(message->nlmsg_len));
+		if (observation->snapshot->failed)
+			return -ENOMEM;
+	}
+	return nft_observer_message(observation->observer, message);
+}
+
+/* Everything of the table, once. */
+static int observe_once(
+	struct kernel *kernel, const struct ruleset *wanted, struct observation *observation)
+{
+	_Alignas(struct nlmsghdr) uint8_t request[NFT_REQUEST_SIZE];
+	const char *set;
+	size_t length;
+	int result;
+
+	length = nft_request_table(wanted->table, ++kernel->sequence, request);
+	result = ask(kernel, request, length, observe, observation);
+	if (result == -ENOENT)
+		return 0; /* no table: nothing else to read */
+	if (result < 0)
+		return result;
+	length = nft_request_sets(wanted->table, ++kernel->sequence, request);
+	result = ask(kernel, request, length, observe, observation);
+	if (result < 0)
+		return result;
+	length = nft_request_chains(++kernel->sequence, request);
+	result = ask(kernel, request, length, observe, observation);
+	if (result < 0)
+		return result;
+	length = nft_request_rules(wanted->table, ++kernel->sequence, request);
+	result = ask(kernel, request, length, observe, observation);
+	for (size_t i = 0; result == 0 && (set = nft_observer_set(observation->observer, i)); i++) {
+		length = nft_request_elements(wanted->table, set, ++kernel->sequence, request);
+		result = ask(kernel, request, length, observe, observation);
+	}
+	return result;
+}
+
+int kernel_observe(struct kernel *kernel, const struct ruleset *wanted,
+	struct observed **ret_observed, uint32_t *ret_generation, struct text *snapshot,
+	struct error *error)
+{
+	int result = -EINTR;
+
+	for (int i = 0; i < OBSERVE_TRIES; i++) {
+		struct nft_observer *observer = NULL;
+		struct observation observation = {.snapshot = snapshot};
+		uint32_t before = 0, after = 0;
+
+		if (snapshot)
+			text_clear(snapshot);
+		result = nft_observer_new(wanted, &observer);
+		observation.observer = observer;
+		if (result < 0)
+			break;
+		result = read_generation(kernel, &before);
+		if (result == 0)
+			result = observe_once(kernel, wanted, &observation);
+		if (result == 0)
+			result = read_generation(kernel, &after);
+		if (result == 0 && before != after)
+			result = -EINTR;
+		if (result == 0)
+			result = nft_observer_end(observer, ret_observed);
+		nft_observer_free(observer);
+		if (result == 0) {
+			*ret_generation = after;
+			return 0;
+		}
+		/* A table that vanished while it was read, or a dump that was interrupted. */
+		if (result != -EINTR && result != -ENOENT && result != -ENOBUFS)
+			break;
+	}
+	if (result == -ENOMEM)
+		return error_no_memory(error);
+	if (result == -EINTR)
+		return error_set(error, -EAGAIN,
+			"find out who does that (`nft monitor`), and try again",
+			"another program changes the firewall without a pause; the table %s could "
+			"not be "
+			"read in one piece",
+			wanted->table);
+	return error_set(error, result, result == -EINVAL ? advice(EOPNOTSUPP) : advice(-result),
+		"cannot read the kernel's table inet %s: %s", wanted->table, meaning(-result));
+}
+
+struct refusal {
+	int number; /* errno; 0: none */
+	uint32_t sequence, offset;
+	char text[128]; /* the kernel's own words */
+};
+
+/* One ACK or error of a batch; the first error stays. */
+static void take_ack(const struct nlmsghdr *message, struct refusal *refusal)
+{
+	const struct nlmsgerr *ack = mnl_nlmsg_get_payload(message);
+	size_t header = sizeof(*ack);
+	const char *words;
+	const uint32_t *offset;
+
+	if (message->nlmsg_type != NLMSG_ERROR ||
+		mnl_nlmsg_get_payload_len(message) < sizeof(*ack) || ack->error == 0 ||
+		refusal->number)
+		return;
+	refusal->number = -ack->error;
+	refusal->sequence = message->nlmsg_seq;
+	if (!(message->nlmsg_flags & NLM_F_ACK_TLVS))
+		return;
+	if (!(message->nlmsg_flags & NLM_F_CAPPED))
+		header += ack->msg.nlmsg_len - sizeof(struct nlmsghdr);
+	if (header > mnl_nlmsg_get_payload_len(message))
+		return;
+	words = attr_find_string(attr_walk_message(message, header), NLMSGERR_ATTR_MSG);
+	offset = attr_find_fixed(
+		attr_walk_message(message, header), NLMSGERR_ATTR_OFFS, sizeof(*offset));
+	if (words)
+		strncpy(refusal->text, words, sizeof(refusal->text) - 1);
+	if (offset)
+		memcpy(&refusal->offset, offset, sizeof(*offset));
+}
+
+/* All answers to a batch are queued before sendmsg() returns. -ENOBUFS: some were lost. */
+static int read_acks(struct kernel *kernel, uint32_t *ret_count, struct refusal *refusal)
+{
+	int fd = mnl_socket_get_fd(kernel->socket);
+	bool lost = false;
+
+	*ret_count = 0;
+	for (;;) {
+		ssize_t size = recv(fd, kernel->buffer, RECEIVE_SIZE, MSG_DONTWAIT);
+		const struct nlmsghdr *message = (const struct nlmsghdr *)kernel->buffer;
+		int left = (int)size;
+
+		if (size < 0 && errno == EINTR)
+			continue;
+		if (size < 0 && errno == ENOBUFS) {
+			lost = true;
+			continue;
+		}
+		if (size < 0)
+			return errno == EAGAIN ? (lost ? -ENOBUFS : 0) : -errno;
+		for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
+			take_ack(message, refusal);
+			*ret_count += message->nlmsg_type == NLMSG_ERROR;
+		}
+	}
+}
+
+static int report_refusal(
+	const struct nft_batch *batch, const struct refusal *refusal, struct error *error)
+{
+	struct text what = {0};
+	int number = refusal->number;
+
+	nft_batch_describe(batch, refusal->sequence, refusal->offset, &what);
+	error_set(error, -number, advice(number), "the kernel refused %s: %s%s%s%s",
+		text_string(&what), meaning(number), refusal->text[0] ? " (" : "", refusal->text,
+		refusal->text[0] ? ")" : "");
+	text_free(&what);
+	return -number;
+}
+
+/* One message, however large: the socket's buffer must hold all of it. */
+static int send_batch(struct kernel *kernel, const struct nft_batch *batch, struct error *error)
+{
+	struct sockaddr_nl to = {.nl_family = AF_NETLINK};
+	struct iovec piece = {.iov_base = batch->data, .iov_len = batch->length};
+	struct msghdr message = {
+		.msg_name = &to,
+		.msg_namelen = sizeof(to),
+		.msg_iov = &piece,
+		.msg_iovlen = 1,
+	};
+	int fd = mnl_socket_get_fd(kernel->socket);
+	size_t wanted = batch->length + SOCKET_BUFFER_MIN;
+	int size = wanted > INT32_MAX / 2 ? INT32_MAX / 2 : (int)wanted;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	while (sendmsg(fd, &message, 0) < 0) {
+		int number = errno;
+
+		if (number == EINTR)
+			continue;
+		return error_set(error, -number, advice(number),
+			"cannot send %zu bytes in one transaction to the kernel: %s", batch->length,
+			meaning(number));
+	}
+	return 0;
+}
+
+int kernel_commit(struct kernel *kernel, const struct nft_batch *batch, struct error *error)
+{
+	struct refusal refusal = {0};
+	uint32_t count = 0;
+	int result;
+
+	result = send_batch(kernel, batch, error);
+	if (result < 0)
+		return result;
+	result = read_acks(kernel, &count, &refusal);
+	if (refusal.number == ERESTART)
+		return KERNEL_MOVED;
+	if (refusal.number)
+		return report_refusal(batch, &refusal, error);
+	if (result == -ENOBUFS)
+		return KERNEL_MOVED;
+	if (result < 0)
+		return error_set(error, result, advice(-result),
+			"cannot read the kernel's answer to a transaction: %s", meaning(-result));
+	if (count < batch->messages)
+		return error_set(error, -EBADMSG, "this is a defect; please report it",
+			"the kernel answered %u of %u messages of a transaction", count,
+			batch->messages);
+	return 0;
+}
+
+static int ignore(const struct nlmsghdr *message, void *context)
+{
+	(void)message;
+	(void)context;
+	return 0;
+}
+
+int kernel_has_table(struct kernel *kernel, const char *table, struct error *error)
+{
+	_Alignas(struct nlmsghdr) uint8_t request[NFT_REQUEST_SIZE];
+	size_t length = nft_request_table(table, ++kernel->sequence, request);
+	int result = ask(kernel, request, length, ignore, NULL);
+
+	if (result == -ENOENT)
+		return 0;
+	if (result < 0)
+		return error_set(error, result,
+			result == -EINVAL ? advice(EOPNOTSUPP) : advice(-result),
+			"cannot look for the kernel's table inet %s: %s", table, meaning(-result));
+	return 1;
+}
+
+void kernel_settle(void)
+{
+	/* Not on kernels with nohz_full processors; a pause of some milliseconds does there. */
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) < 0)
+		usleep(20 * 1000);
+}
+
+struct talker_list {
+	const struct config *config;
+	const struct own_addresses *own;
+	struct talker *list;
+	size_t count, capacity;
+};
+
+static int collect_talker(const struct nlmsghdr *message, void *context)
+{
+	struct talker_list *talkers = context;
+	struct talker talker;
+
+	if (!conntrack_talker(message, talkers->config, talkers->own, &talker))
+		return 0;
+	if (talkers->count == talkers->capacity) {
+		size_t capacity = talkers->capacity ? talkers->capacity * 2 : 64;
+		struct talker *list = reallocarray(talkers->list, capacity, sizeof(*list));
+
+		if (!list)
+			return -ENOMEM;
+		talkers->list = list;
+		talkers->capacity = capacity;
+	}
+	talkers->list[talkers->count++] = talker;
+	return 0;
+}
+
+int kernel_talkers(struct kernel *kernel, const struct config *config,
+	const struct own_addresses *own, struct talker **ret_talkers, size_t *ret_count,
+	struct error *error)
+{
+	struct talker_list talkers = {.config = config, .own = own};
+	_Alignas(struct nlmsghdr) uint8_t request[CONNTRACK_REQUEST_SIZE];
+	size_t length = conntrack_request(++kernel->sequence, request);
+	int result = ask(kernel, request, length, collect_talker, &talkers);
+
+	/* No connection tracking in this kernel: nobody is known to talk. */
+	if (result == -EINVAL || result == -EOPNOTSUPP || result == -EPROTONOSUPPORT)
+		result = 0;
+	if (result == -EINTR && talkers.count > 0)
+		result = 0; /* the table changed while it was read, as it always does */
+	if (result < 0) {
+		free(talkers.list);
+		return error_set(error, result, advice(-result),
+			"cannot read the kernel's connection tracking: %s", meaning(-result));
+	}
+	*ret_talkers = talkers.list;
+	*ret_count = talkers.count;
+	return 0;
+}
+
+static int compare_addrs(const void *a, const void *b)
+{
+	return addr_compare(a, b);
+}
+
+static bool from_sockaddr(const struct sockaddr *from, struct addr *ret_addr)
+{
+	struct addr addr = {0};
+
+	if (from && from->sa_family == AF_INET) {
+		addr.family = FAMILY_IPV4;
+		memcpy(addr.bytes, &((const struct sockaddr_in *)from)->sin_addr, 4);
+	} else if (from && from->sa_family == AF_INET6) {
+		addr.family = FAMILY_IPV6;
+		memcpy(addr.bytes, &((const struct sockaddr_in6 *)from)->sin6_addr, 16);
+	} else {
+		return false;
+	}
+	*ret_addr = addr;
+	return true;
+}
+
+int kernel_own_addresses(struct own_addresses *ret_own, struct error *error)
+{
+	struct ifaddrs *first, *entry;
+	struct addr *addrs;
+	size_t count = 0;
+
+	if (getifaddrs(&first) < 0) {
+		int number = errno;
+
+		return error_set(error, -number, "", "cannot list this machine's addresses: %s",
+			strerror(number));
+	}
+	for (entry = first; entry; entry = entry->ifa_next)
+		count++;
+	addrs = calloc(count ? count : 1, sizeof(*addrs));
+	if (!addrs) {
+		freeifaddrs(first);
+		return error_no_memory(error);
+	}
+	count = 0;
+	for (entry = first; entry; entry = entry->ifa_next)
+		count += from_sockaddr(entry->ifa_addr, &addrs[count]);
+	freeifaddrs(first);
+	if (count)
+		qsort(addrs, count, sizeof(*addrs), compare_addrs);
+	ret_own->addrs = addrs;
+	ret_own->count = count;
+	return 0;
+}

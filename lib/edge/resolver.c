@@ -1,0 +1,1341 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * c-ares carries the packets: ids, matching, EDNS, TCP. When to send, to which server, how often
+ * and for how long is decided here, because c-ares 1.18 doubles its time-outs, multiplies them by
+ * the number of servers, keeps one source port while it is busy, and forgets which server is dead.
+ *
+ * So each c-ares channel knows one server and makes one try. A try that stays silent is not taken
+ * back when the next one is sent: whichever is answered first counts, and it lives for twice the
+ * budget, so that a late answer finds it.
+ */
+#define CARES_NO_DEPRECATED
+#include "resolver.h"
+
+#include "addr.h"
+#include "dns_message.h"
+
+#include <ares.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	PORT_QUESTIONS = 100, /* a source port serves no more */
+#ifdef ARES_OPT_UDP_MAX_QUERIES
+	CHANNEL_QUESTIONS = INT_MAX, /* c-ares changes the port itself */
+#else
+	CHANNEL_QUESTIONS = PORT_QUESTIONS,
+#endif
+	CHANNELS_SPARE = 44, /* beside those that carry the questions under way */
+	CHANNELS_AT_REST = 1,
+
+	DNS_PORT = 53,
+	CLASS_IN = 1,
+	RCODE_FORMERR = 1,
+	EDNS_SIZE = 1232,
+	ANSWER_MEMORY = 4096, /* of a socket's receive buffer, for one answer */
+
+	MAX_SERVERS = 64,
+	MAX_STEPS = 8,		  /* timed tries of one question */
+	MAX_ATTEMPTS = 8,	  /* of one question that wait at once */
+	MAX_TRANSPORT_FAULTS = 2, /* immediate new tries, beside one for each server */
+	STEP_MAX_MS = 1000,
+	FIRST_STEP_MIN_MS = 100,
+
+	SILENT_AFTER = 3,   /* unanswered tries in a row: ask the others first */
+	GIVE_UP_AFTER = 16, /* questions failed, and no word from any server since */
+	PROBE_MS = 5000,    /* ask a silent server again */
+
+	ADAPT_START = 140, /* below what dnsmasq forwards at once (150) */
+	ADAPT_LEAST = 32,
+	ADAPT_MOST = 2048,
+	ADAPT_EARLY = 8, /* answers of a round */
+	ADAPT_BUSY = 30, /* answers per millisecond that are enough; a busy machine gives no more */
+
+	ADAPT_WAITING = 4096,	/* with those whose first try stayed silent */
+	ADAPT_PAUSE_MS = 1000,	/* between two steps down */
+	ADAPT_LOSS_SHARE = 16,	/* losing less than one in 16 is bad names, not a full pipe */
+	REFUSAL_IN_FLIGHT = 50, /* with fewer under way, REFUSED does not mean "too many" */
+
+	BLOCK_QUESTIONS = 170, /* 4 KB */
+	SLAB_QUESTIONS = 64,
+	EVENTS = 64,
+	ROUNDS = 16,
+};
+
+struct queued {
+	const char *name;
+	uint64_t tag;
+	uint32_t type;
+};
+
+struct queue_block {
+	struct queue_block *next;
+	uint32_t first, end;
+	struct queued items[BLOCK_QUESTIONS];
+};
+
+struct attempt {
+	struct question *question;
+	struct channel *channel; /* NULL: unused */
+	int64_t sent;		 /* microseconds */
+	bool first, done;
+};
+
+/* A question that has been sent. */
+struct question {
+	const char *name;
+	uint64_t tag;
+	int64_t started, sent;		  /* first, last */
+	uint64_t tried;			  /* bit i: servers[i], in this round */
+	struct question *previous, *next; /* of the same step; `next` of the free ones too */
+	struct question *next_again;
+	uint16_t type;
+	uint8_t server;	 /* of the last attempt */
+	uint8_t step;	 /* timed tries made, less one */
+	uint8_t waiting; /* attempts that c-ares still has */
+	uint8_t faults;
+	uint8_t reason;	     /* enum answer_reason: why the last try failed */
+	bool again;	     /* in resolver.again */
+	bool answered, good; /* with an answer that counts */
+	struct attempt attempts[MAX_ATTEMPTS];
+};
+
+struct question_list {
+	struct question *first, *last;
+};
+
+struct slab {
+	struct slab *next;
+	struct question questions[SLAB_QUESTIONS];
+};
+
+struct server {
+	struct ares_addr_port_node node;
+	struct channel *current; /* takes questions */
+	struct channel *idle;	 /* fresh ones */
+	int64_t heard, probe;	 /* last reply; when to try it although it is silent */
+	uint32_t misses;
+	bool plain; /* does not know EDNS */
+};
+
+/* One c-ares channel, one server, one source port at a time. */
+struct channel {
+	struct resolver *resolver;
+	struct server *server;
+	ares_channel ares;
+	struct channel *next_idle;
+	int64_t reap; /* not before this does c-ares have a time-out to handle */
+	uint32_t index;
+	uint32_t used; /* questions since the sockets were opened */
+	uint32_t under_way;
+	uint32_t sockets;
+	bool edns;
+	bool full;
+	bool broken; /* sending failed, so what it carries is lost */
+};
+
+struct resolver {
+	resolver_answer_fn *answer;
+	void *context;
+	int epoll;
+	int failure; /* -errno of a callback, for resolver_dispatch() */
+	bool library, closing;
+
+	uint32_t timeout_ms;
+	int64_t due[MAX_STEPS]; /* when step i ends, since the first try */
+	uint32_t steps;
+	int64_t reap;
+
+	struct server *servers;
+	uint32_t server_count;
+	struct channel **channels; /* by index, with holes */
+	uint32_t channel_count, channel_slots;
+	uint32_t attempts; /* that c-ares has */
+
+	struct queue_block *queue_first, *queue_last;
+	size_t queued;
+	struct question_list by_step[MAX_STEPS];
+	struct question *again_first, *again_last; /* to be sent now */
+	struct question *free_questions;
+	struct slab *slabs;
+
+	bool adapt;
+	uint32_t in_first_step;
+	uint32_t threshold; /* from here on growth is slow */
+	uint32_t lost, heard;
+	int64_t shrink_after, forget_at;
+	int64_t round_trip, deviation;		     /* microseconds, smoothed */
+	int64_t first_step_ms;			     /* at most */
+	int64_t round_start, round_trips, best_pace; /* microseconds; answers a second */
+	uint32_t round_size, round_heard, round_weighed;
+	uint32_t mute; /* questions failed since the last reply of any server */
+
+	struct resolver_stats stats;
+	struct dns_scratch scratch;
+};
+
+static int64_t clock_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static int64_t clock_ms(void)
+{
+	return clock_us() / 1000;
+}
+
+/* --- The queue of questions that have not been sent --- */
+
+static int queue_push(struct resolver *r, const struct queued *item)
+{
+	struct queue_block *block = r->queue_last;
+
+	if (!block || block->end == BLOCK_QUESTIONS) {
+		block = malloc(sizeof(*block));
+		if (!block)
+			return -ENOMEM;
+		block->next = NULL;
+		block->first = block->end = 0;
+		if (r->queue_last)
+			r->queue_last->next = block;
+		else
+			r->queue_first = block;
+		r->queue_last = block;
+	}
+	block->items[block->end++] = *item;
+	r->queued++;
+	return 0;
+}
+
+static struct queued queue_pop(struct resolver *r)
+{
+	struct queue_block *block = r->queue_first;
+	struct queued item = block->items[block->first++];
+
+	r->queued--;
+	if (block->first == block->end) {
+		if (block->next) {
+			r->queue_first = block->next;
+			free(block);
+		} else {
+			block->first = block->end = 0;
+		}
+	}
+	return item;
+}
+
+/* --- Questions under way --- */
+
+static struct question *question_new(struct resolver *r)
+{
+	struct question *question = r->free_questions;
+
+	if (!question) {
+		struct slab *slab = malloc(sizeof(*slab));
+		if (!slab)
+			return NULL;
+		slab->next = r->slabs;
+		r->slabs = slab;
+		for (size_t i = 0; i < SLAB_QUESTIONS; i++) {
+			slab->questions[i].next = question;
+			question = &slab->questions[i];
+		}
+	}
+	r->free_questions = question->next;
+	memset(question, 0, sizeof(*question));
+	return question;
+}
+
+/* Gives it back once nothing points to it any more. */
+static void question_release(struct resolver *r, struct question *question)
+{
+	if (!question->answered || question->waiting || question->again)
+		return;
+	question->next = r->free_questions;
+	r->free_questions = question;
+}
+
+static void step_enter(struct resolver *r, struct question *question, unsigned step)
+{
+	struct question_list *list = &r->by_step[step];
+
+	question->step = (uint8_t)step;
+	question->next = NULL;
+	question->previous = list->last;
+	if (list->last)
+		list->last->next = question;
+	else
+		list->first = question;
+	list->last = question;
+	if (!step)
+		r->in_first_step++;
+}
+
+static void step_leave(struct resolver *r, struct question *question)
+{
+	struct question_list *list = &r->by_step[question->step];
+
+	if (question->previous)
+		question->previous->next = question->next;
+	else
+		list->first = question->next;
+	if (question->next)
+		question->next->previous = question->previous;
+	else
+		list->last = question->previous;
+	if (!question->step)
+		r->in_first_step--;
+}
+
+static void ask_again(struct resolver *r, struct question *question)
+{
+	if (question->again)
+		return;
+	question->again = true;
+	question->next_again = NULL;
+	if (r->again_last)
+		r->again_last->next_again = question;
+	else
+		r->again_first = question;
+	r->again_last = question;
+}
+
+/* The first answer: frees the slot. */
+static void question_answer(
+	struct resolver *r, struct question *question, const struct answer *answer)
+{
+	step_leave(r, question);
+	question->answered = true;
+	question->good = answer->kind != ANSWER_COULD_NOT_ASK;
+	r->stats.in_flight--;
+	r->stats.answered++;
+	r->answer(r->context, question->tag, answer);
+}
+
+static void question_fail(struct resolver *r, struct question *question, enum answer_reason reason)
+{
+	struct answer answer = {.kind = ANSWER_COULD_NOT_ASK, .reason = reason};
+
+	question_answer(r, question, &answer);
+}
+
+/* --- How many at once --- */
+
+static bool may_send(const struct resolver *r)
+{
+	if (!r->adapt)
+		return r->stats.in_flight < r->stats.in_flight_limit;
+	return r->in_first_step < r->stats.in_flight_limit && r->stats.in_flight < ADAPT_WAITING;
+}
+
+/* RFC 6298's estimate, from which the first step gets its length: a lost packet costs little. */
+static void measure_round_trip(struct resolver *r, int64_t us)
+{
+	int64_t error = us - r->round_trip;
+
+	if (!r->round_trip) {
+		r->round_trip = us;
+		r->deviation = us / 2;
+	} else {
+		r->round_trip += error / 8;
+		r->deviation += ((error < 0 ? -error : error) - r->deviation) / 4;
+	}
+	int64_t length = (r->round_trip + 4 * r->deviation) / 1000;
+	if (length < FIRST_STEP_MIN_MS)
+		length = FIRST_STEP_MIN_MS;
+	if (r->first_step_ms)
+		r->due[0] = length < r->first_step_ms ? length : r->first_step_ms;
+}
+
+/*
+ * At the end of a round. More at once is allowed when the last growth has brought more answers a
+ * second, and when the round trip is so long that what is under way does not keep us busy.
+ */
+static void adapt_grow(struct resolver *r, int64_t now_us)
+{
+	uint32_t limit = r->stats.in_flight_limit;
+	int64_t took = now_us - r->round_start;
+	int64_t pace = (int64_t)r->round_heard * 1000000 / (took > 0 ? took : 1);
+	int64_t round_trip = r->round_trips / r->round_weighed;
+
+	if (pace <= r->best_pace + r->best_pace / 4)
+		return;
+	r->best_pace = pace;
+	if (round_trip * ADAPT_BUSY < (int64_t)limit * 1000)
+		return;
+	limit += limit < r->threshold ? limit : limit / 8;
+	r->stats.in_flight_limit = limit < ADAPT_MOST ? limit : ADAPT_MOST;
+}
+
+/* As many answers as may be under way make a round; without more questions there is no need. */
+static void adapt_heard(struct resolver *r, int64_t round_trip, int64_t now_us)
+{
+	r->heard++;
+	if (!r->adapt)
+		return;
+	if (!r->queued) {
+		r->round_size = 0;
+		r->best_pace = 0;
+		return;
+	}
+	if (!r->round_size) {
+		r->round_start = now_us - round_trip;
+		r->round_heard = r->round_weighed = 0;
+		r->round_trips = 0;
+		r->round_size = r->stats.in_flight_limit;
+	}
+	/* In the first round later answers have queued behind earlier ones, at a slow server. */
+	if (r->best_pace || r->round_heard < ADAPT_EARLY) {
+		r->round_trips += round_trip;
+		r->round_weighed++;
+	}
+	if (++r->round_heard < r->round_size)
+		return;
+	adapt_grow(r, now_us);
+	r->round_start = now_us;
+	r->round_heard = r->round_weighed = 0;
+	r->round_trips = 0;
+	r->round_size = r->stats.in_flight_limit;
+}
+
+static void adapt_shrink(struct resolver *r, int64_t now)
+{
+	if (!r->adapt || now < r->shrink_after)
+		return;
+	uint32_t limit = r->stats.in_flight_limit / 2;
+	r->stats.in_flight_limit = limit < ADAPT_LEAST ? ADAPT_LEAST : limit;
+	r->threshold = r->stats.in_flight_limit;
+	r->shrink_after = now + ADAPT_PAUSE_MS;
+	r->lost = r->heard = 0;
+}
+
+/* A server that says nothing at all is dead, not busy. */
+static void adapt_loss(struct resolver *r, int64_t now)
+{
+	if (r->heard && (uint64_t)r->lost * ADAPT_LOSS_SHARE > (uint64_t)r->lost + r->heard)
+		adapt_shrink(r, now);
+}
+
+/* Losses are weighed against the replies of about the same time. */
+static void adapt_forget(struct resolver *r, int64_t now)
+{
+	if (now < r->forget_at)
+		return;
+	r->forget_at = now + ADAPT_PAUSE_MS;
+	r->lost /= 2;
+	r->heard /= 2;
+}
+
+/* --- Servers --- */
+
+static bool server_silent(const struct server *server)
+{
+	return server->misses >= SILENT_AFTER;
+}
+
+static void server_heard(struct server *server, int64_t now)
+{
+	server->heard = now;
+	server->misses = 0;
+}
+
+static void server_missed(struct server *server, int64_t sent, int64_t now)
+{
+	if (server->heard >= sent)
+		return; /* it lives; this name is slow */
+	if (++server->misses == SILENT_AFTER)
+		server->probe = now + PROBE_MS;
+}
+
+/* The first in the order of the config that the question has not been at, silent ones last. */
+static uint32_t server_choose(struct resolver *r, struct question *question, int64_t now)
+{
+	uint32_t chosen = r->server_count;
+
+	if (r->server_count == 1)
+		return 0;
+	if (question->tried == UINT64_MAX >> (64 - r->server_count))
+		question->tried = 0;
+	for (uint32_t i = 0; i < r->server_count; i++) {
+		struct server *server = &r->servers[i];
+		if (question->tried >> i & 1)
+			continue;
+		if (!server_silent(server))
+			return i;
+		if (now >= server->probe) {
+			server->probe = now + PROBE_MS;
+			return i;
+		}
+		if (chosen == r->server_count)
+			chosen = i;
+	}
+	return chosen;
+}
+
+/* Is there another one that may know better? */
+static bool another_server(const struct resolver *r, const struct question *question)
+{
+	for (uint32_t i = 0; i < r->server_count; i++)
+		if (!(question->tried >> i & 1) && !server_silent(&r->servers[i]))
+			return true;
+	for (uint32_t i = 0; i < MAX_ATTEMPTS; i++) {
+		const struct channel *channel = question->attempts[i].channel;
+		if (channel && !question->attempts[i].done && !server_silent(channel->server))
+			return true;
+	}
+	return false;
+}
+
+static bool untried_server(const struct resolver *r, const struct question *question)
+{
+	for (uint32_t i = 0; i < r->server_count; i++)
+		if (!(question->tried >> i & 1) && !server_silent(&r->servers[i]))
+			return true;
+	return false;
+}
+
+/* --- Channels --- */
+
+static void on_socket_state(void *context, ares_socket_t fd, int readable, int writable)
+{
+	struct channel *channel = context;
+	struct resolver *r = channel->resolver;
+	struct epoll_event event = {
+		.events = (readable ? EPOLLIN : 0U) | (writable ? EPOLLOUT : 0U),
+		.data.u64 = (uint64_t)channel->index << 32 | (uint32_t)fd,
+	};
+
+	if (!readable && !writable) {
+		if (!epoll_ctl(r->epoll, EPOLL_CTL_DEL, fd, NULL))
+			channel->sockets--;
+		return;
+	}
+	if (!epoll_ctl(r->epoll, EPOLL_CTL_ADD, fd, &event)) {
+		channel->sockets++;
+		return;
+	}
+	if (errno != EEXIST || epoll_ctl(r->epoll, EPOLL_CTL_MOD, fd, &event))
+		r->failure = -errno;
+}
+
+/* Room for an answer to every question that this port may ask. */
+static int on_socket_open(ares_socket_t fd, int type, void *context)
+{
+	int size = PORT_QUESTIONS * ANSWER_MEMORY;
+
+	(void)context;
+	if (type == SOCK_DGRAM && setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	return 0;
+}
+
+static void channel_free(struct channel *channel)
+{
+	if (!channel)
+		return;
+	struct resolver *r = channel->resolver;
+	if (channel->ares)
+		ares_destroy(channel->ares);
+	r->channels[channel->index] = NULL;
+	r->channel_count--;
+	if (channel->server->current == channel)
+		channel->server->current = NULL;
+	free(channel);
+}
+
+static int channel_slot(struct resolver *r, uint32_t *ret_index)
+{
+	for (uint32_t i = 0; i < r->channel_slots; i++)
+		if (!r->channels[i]) {
+			*ret_index = i;
+			return 0;
+		}
+	uint32_t slots = r->channel_slots ? r->channel_slots * 2 : 8;
+	struct channel **channels = realloc(r->channels, slots * sizeof(struct channel *));
+	if (!channels)
+		return -ENOMEM;
+	memset(channels + r->channel_slots, 0,
+		(slots - r->channel_slots) * sizeof(struct channel *));
+	*ret_index = r->channel_slots;
+	r->channels = channels;
+	r->channel_slots = slots;
+	return 0;
+}
+
+/*
+ * Everything that resolv.conf could say is given, so that c-ares 1.18 reads no file here. The
+ * answers are handed on whatever their rcode.
+ */
+static int channel_init(struct channel *channel)
+{
+	struct server *server = channel->server;
+	char lookups[] = "b";
+	struct ares_options options = {
+		.flags = ARES_FLAG_NOCHECKRESP | ARES_FLAG_NOSEARCH |
+			 (channel->edns ? ARES_FLAG_EDNS : 0),
+		.timeout = (int)(channel->resolver->timeout_ms * 2),
+		.tries = 1,
+		.ndots = 1,
+		.lookups = lookups,
+		.ednspsz = EDNS_SIZE,
+		.sock_state_cb = on_socket_state,
+		.sock_state_cb_data = channel,
+	};
+	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_NDOTS |
+		   ARES_OPT_LOOKUPS | ARES_OPT_DOMAINS | ARES_OPT_SERVERS | ARES_OPT_SORTLIST |
+		   ARES_OPT_EDNSPSZ | ARES_OPT_NOROTATE | ARES_OPT_SOCK_STATE_CB;
+#ifdef ARES_OPT_UDP_MAX_QUERIES
+	/* Here c-ares learns its time-outs from the server's pace; tries keep a question alive. */
+	options.tries = MAX_STEPS;
+	options.udp_max_queries = PORT_QUESTIONS;
+	mask |= ARES_OPT_UDP_MAX_QUERIES;
+#endif
+#ifdef ARES_OPT_QUERY_CACHE
+	options.qcache_max_ttl = 0;
+	mask |= ARES_OPT_QUERY_CACHE;
+#endif
+	int status = ares_init_options(&channel->ares, &options, mask);
+	if (status)
+		return status;
+	ares_set_socket_configure_callback(channel->ares, on_socket_open, NULL);
+	return ares_set_servers_ports(channel->ares, &server->node);
+}
+
+static int channel_new(struct resolver *r, struct server *server, struct channel **ret_channel)
+{
+	uint32_t index;
+	struct channel *channel = calloc(1, sizeof(*channel));
+
+	if (!channel || channel_slot(r, &index)) {
+		free(channel);
+		return -ENOMEM;
+	}
+	channel->resolver = r;
+	channel->server = server;
+	channel->index = index;
+	channel->edns = !server->plain;
+	r->channels[index] = channel;
+	r->channel_count++;
+	int status = channel_init(channel);
+	if (status) {
+		channel_free(channel);
+		return status == ARES_ENOMEM ? -ENOMEM : -EIO;
+	}
+	*ret_channel = channel;
+	return 0;
+}
+
+/* Its last question has been answered: c-ares closes its sockets now. */
+static void channel_drained(struct channel *channel)
+{
+	if (!channel->full)
+		return;
+	channel->full = false;
+	channel->next_idle = channel->server->idle;
+	channel->server->idle = channel;
+}
+
+/*
+ * Frees the full channel that the fewest questions hold back. c-ares hands these questions back,
+ * and those without an answer are sent again.
+ */
+static void channel_abandon(struct resolver *r)
+{
+	struct channel *least = NULL;
+
+	for (uint32_t i = 0; i < r->channel_slots; i++) {
+		struct channel *channel = r->channels[i];
+		if (channel && channel->full && (!least || channel->under_way < least->under_way))
+			least = channel;
+	}
+	if (least)
+		ares_cancel(least->ares);
+}
+
+static uint32_t channel_limit(const struct resolver *r)
+{
+	return CHANNELS_SPARE + r->server_count +
+	       2 * (r->stats.in_flight_limit / PORT_QUESTIONS + 1);
+}
+
+/* A channel of this server that may carry one more question. */
+static int channel_choose(struct resolver *r, struct server *server, struct channel **ret_channel)
+{
+	struct channel *channel = server->current;
+
+	if (channel) {
+		if (!channel->under_way && !channel->sockets)
+			channel->used = 0;
+		if (channel->used < CHANNEL_QUESTIONS && channel->edns == !server->plain) {
+			*ret_channel = channel;
+			return 0;
+		}
+		server->current = NULL;
+		channel->full = true;
+		if (!channel->under_way)
+			channel_drained(channel);
+	}
+	if (!server->idle && r->channel_count >= channel_limit(r))
+		channel_abandon(r);
+	while ((channel = server->idle)) {
+		server->idle = channel->next_idle;
+		if (!channel->sockets && channel->edns == !server->plain)
+			break;
+		channel_free(channel);
+	}
+	if (!channel) {
+		int result = channel_new(r, server, &channel);
+		if (result)
+			return result;
+	}
+	channel->used = 0;
+	server->current = channel;
+	*ret_channel = channel;
+	return 0;
+}
+
+/* After a burst: a channel takes 70 KB. */
+static void channels_trim(struct resolver *r)
+{
+	for (uint32_t i = 0; i < r->server_count; i++) {
+		struct server *server = &r->servers[i];
+		unsigned kept = 0;
+		for (struct channel **link = &server->idle, *channel; (channel = *link);) {
+			if (kept++ < CHANNELS_AT_REST) {
+				link = &channel->next_idle;
+				continue;
+			}
+			*link = channel->next_idle;
+			channel_free(channel);
+		}
+	}
+}
+
+/* --- Replies --- */
+
+static enum answer_reason status_reason(int status)
+{
+	switch (status) {
+	case ARES_ETIMEOUT:
+		return REASON_TIMEOUT;
+	case ARES_ESERVFAIL:
+		return REASON_SERVFAIL;
+	case ARES_EREFUSED:
+		return REASON_SERVER_REFUSED;
+	case ARES_EFORMERR:
+	case ARES_ENOTIMP:
+		return REASON_OTHER_RCODE;
+	case ARES_EBADRESP:
+	case ARES_EBADNAME:
+		return REASON_GARBAGE;
+	default:
+		return REASON_NO_SERVER;
+	}
+}
+
+/* c-ares could not send it, or the other side said that nobody listens. */
+static void transport_failed(
+	struct resolver *r, struct question *question, struct channel *channel, int64_t now)
+{
+	struct server *server = channel->server;
+
+	server_missed(server, question->sent, now);
+	channel->broken = true;
+	if (question->faults++ < MAX_TRANSPORT_FAULTS + r->server_count - 1)
+		ask_again(r, question);
+	else if (!another_server(r, question)) {
+		r->mute++;
+		question_fail(r, question, REASON_NO_SERVER);
+	}
+}
+
+/* A server said that it cannot answer: another one may. */
+static void reply_failed(struct resolver *r, struct question *question, struct channel *channel,
+	const uint8_t *bytes, int64_t now)
+{
+	bool more_steps = question->step + 1U < r->steps;
+
+	if (bytes && (bytes[3] & 0x0f) == RCODE_FORMERR && channel->edns) {
+		channel->server->plain = true;
+		ask_again(r, question);
+	} else if (untried_server(r, question)) {
+		ask_again(r, question);
+	} else if (question->reason == REASON_SERVER_REFUSED && r->adapt && more_steps &&
+		   question->step == 0 && r->stats.in_flight > REFUSAL_IN_FLIGHT && r->heard) {
+		/* dnsmasq's way to say "too many at once": once more, at the next step. */
+		adapt_shrink(r, now);
+	} else if (!another_server(r, question)) {
+		question_fail(r, question, (enum answer_reason)question->reason);
+	}
+}
+
+static struct answer reply_decode(struct resolver *r, const struct question *question, int status,
+	const uint8_t *bytes, int length)
+{
+	if (bytes && length > 0)
+		return dns_decode(bytes, (size_t)length, question->name,
+			(enum dns_type)question->type, &r->scratch);
+	/* c-ares answers *.onion by itself (RFC 7686). */
+	if (status == ARES_ENOTFOUND)
+		return (struct answer){.kind = ANSWER_NO_NAME};
+	return (struct answer){.kind = ANSWER_COULD_NOT_ASK, .reason = status_reason(status)};
+}
+
+/* The answer came to a later try, and the first one at the same server has none. */
+static bool first_lost(const struct question *question, const struct attempt *attempt)
+{
+	if (attempt->first)
+		return false;
+	for (size_t i = 0; i < MAX_ATTEMPTS; i++)
+		if (question->attempts[i].first && question->attempts[i].channel)
+			return question->attempts[i].channel->server == attempt->channel->server;
+	return false;
+}
+
+static void reply_handle(struct resolver *r, struct question *question, struct attempt *attempt,
+	int status, const uint8_t *bytes, int length)
+{
+	struct channel *channel = attempt->channel;
+	int64_t now_us = clock_us(), now = now_us / 1000;
+	struct answer answer = reply_decode(r, question, status, bytes, length);
+	bool good = answer.kind != ANSWER_COULD_NOT_ASK;
+
+	if (bytes) {
+		server_heard(channel->server, now);
+		r->mute = 0;
+	}
+	if (status == ARES_ENOMEM)
+		r->failure = -ENOMEM;
+	if (question->answered) {
+		if (good && !question->good) {
+			question->good = true;
+			r->stats.late++;
+			r->answer(r->context, question->tag, &answer);
+		}
+		return;
+	}
+	if (good) {
+		int64_t round_trip = now_us - attempt->sent;
+		if (first_lost(question, attempt))
+			r->lost++;
+		measure_round_trip(r, round_trip);
+		adapt_heard(r, round_trip, now_us);
+		adapt_loss(r, now);
+		question_answer(r, question, &answer);
+		return;
+	}
+	if (status == ARES_ETIMEOUT && !bytes)
+		return; /* our own clock decides */
+	question->reason = (uint8_t)answer.reason;
+	if (bytes)
+		reply_failed(r, question, channel, bytes, now);
+	else
+		transport_failed(r, question, channel, now);
+}
+
+static void on_reply(void *context, int status, int timeouts, unsigned char *bytes, int length)
+{
+	struct attempt *attempt = context;
+	struct question *question = attempt->question;
+	struct channel *channel = attempt->channel;
+	struct resolver *r = channel->resolver;
+
+	(void)timeouts;
+	question->waiting--;
+	channel->under_way--;
+	r->attempts--;
+	if (r->closing)
+		return;
+	attempt->done = true;
+	if ((status == ARES_EDESTRUCTION || status == ARES_ECANCELLED) && !channel->broken) {
+		if (!question->answered)
+			ask_again(r, question);
+	} else {
+		reply_handle(r, question, attempt, status, bytes, length);
+	}
+	attempt->channel = NULL;
+	question_release(r, question);
+	if (!channel->under_way)
+		channel_drained(channel);
+}
+
+/* --- Sending --- */
+
+static struct attempt *attempt_free(struct question *question)
+{
+	for (size_t i = 0; i < MAX_ATTEMPTS; i++)
+		if (!question->attempts[i].channel)
+			return &question->attempts[i];
+	return NULL;
+}
+
+static int question_send(struct resolver *r, struct question *question, int64_t now)
+{
+	struct channel *channel;
+	struct attempt *attempt = attempt_free(question);
+
+	if (!attempt)
+		return 0;
+	uint32_t index = server_choose(r, question, now);
+	int result = channel_choose(r, &r->servers[index], &channel);
+	if (result)
+		return result;
+	question->tried |= UINT64_C(1) << index;
+	question->server = (uint8_t)index;
+	question->waiting++;
+	*attempt = (struct attempt){
+		.question = question,
+		.channel = channel,
+		.sent = clock_us(),
+		.first = !question->sent,
+	};
+	question->sent = now;
+	if (!channel->under_way++) {
+#ifdef ARES_OPT_UDP_MAX_QUERIES
+		channel->reap = now + 250; /* the least that it waits */
+#else
+		channel->reap = now + r->timeout_ms * 2;
+#endif
+		if (!r->attempts || channel->reap < r->reap)
+			r->reap = channel->reap;
+	}
+	channel->used++;
+	channel->broken = false;
+	r->attempts++;
+	ares_query(channel->ares, question->name, CLASS_IN, question->type, on_reply, attempt);
+	/* The kernel tells of an unreachable server once, at whichever send comes next: the
+	 * questions before it would wait in vain. */
+	if (channel->broken) {
+		ares_cancel(channel->ares);
+		channel->broken = false;
+	}
+	return 0;
+}
+
+static int send_again(struct resolver *r)
+{
+	while (r->again_first) {
+		struct question *question = r->again_first;
+		r->again_first = question->next_again;
+		if (!r->again_first)
+			r->again_last = NULL;
+		question->again = false;
+		if (question->answered) {
+			question_release(r, question);
+			continue;
+		}
+		int result = question_send(r, question, clock_ms());
+		if (result) {
+			ask_again(r, question);
+			return result;
+		}
+	}
+	return 0;
+}
+
+static int send_queued(struct resolver *r)
+{
+	int result = send_again(r);
+
+	while (!result && r->queued && may_send(r)) {
+		struct question *question = question_new(r);
+		if (!question)
+			return -ENOMEM;
+		struct queued item = queue_pop(r);
+		int64_t now = clock_ms();
+		question->name = item.name;
+		question->tag = item.tag;
+		question->type = (uint16_t)item.type;
+		question->started = now;
+		step_enter(r, question, 0);
+		r->stats.asked++;
+		if (++r->stats.in_flight > r->stats.in_flight_peak)
+			r->stats.in_flight_peak = r->stats.in_flight;
+		ask_again(r, question);
+		result = send_again(r);
+	}
+	return result;
+}
+
+/* --- Time --- */
+
+/* DNS is dead: what waits behind the questions that proved it would only wait in vain. */
+static void queue_give_up(struct resolver *r, enum answer_reason reason)
+{
+	struct answer answer = {.kind = ANSWER_COULD_NOT_ASK, .reason = reason};
+
+	r->mute = 0;
+
+	for (size_t count = r->queued; count; count--) {
+		struct queued item = queue_pop(r);
+		r->stats.answered++;
+		r->stats.timed_out += reason == REASON_TIMEOUT;
+		r->answer(r->context, item.tag, &answer);
+	}
+}
+
+static void step_expired(struct resolver *r, struct question *question, int64_t now)
+{
+	unsigned step = question->step;
+	struct server *server = &r->servers[question->server];
+
+	server_missed(server, question->sent, now);
+	if (step + 1 == r->steps) {
+		r->stats.timed_out++;
+		r->mute++;
+		question_fail(r, question,
+			question->reason ? (enum answer_reason)question->reason : REASON_TIMEOUT);
+		question_release(r, question);
+		return;
+	}
+	if (step && server->heard >= question->started)
+		r->lost++;
+	step_leave(r, question);
+	step_enter(r, question, step + 1);
+	ask_again(r, question);
+}
+
+static void expire(struct resolver *r)
+{
+	int64_t now = clock_ms();
+	uint64_t timed_out = r->stats.timed_out;
+	uint32_t lost = r->lost;
+
+	for (unsigned step = r->steps; step-- > 0;) {
+		struct question *question;
+		while ((question = r->by_step[step].first) &&
+			now >= question->started + r->due[step])
+			step_expired(r, question, now);
+	}
+	if (r->lost != lost)
+		adapt_loss(r, now);
+	adapt_forget(r, now);
+	if (r->mute >= GIVE_UP_AFTER)
+		queue_give_up(
+			r, r->stats.timed_out == timed_out ? REASON_NO_SERVER : REASON_TIMEOUT);
+}
+
+/* Lets c-ares end the tries that nobody answered. */
+static void reap(struct resolver *r)
+{
+	int64_t now = clock_ms(), next = INT64_MAX;
+
+	if (!r->attempts || now < r->reap)
+		return;
+	for (uint32_t i = 0; i < r->channel_slots; i++) {
+		struct channel *channel = r->channels[i];
+		if (!channel || !channel->under_way)
+			continue;
+		if (now >= channel->reap) {
+			struct timeval wait;
+			ares_process_fd(channel->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+			if (!channel->under_way || !ares_timeout(channel->ares, NULL, &wait))
+				continue;
+			channel->reap = now + wait.tv_sec * 1000 + wait.tv_usec / 1000 + 1;
+		}
+		if (channel->reap < next)
+			next = channel->reap;
+	}
+	r->reap = next;
+}
+
+/* --- The public face --- */
+
+static int parse_port(const char *text, int *ret_port)
+{
+	unsigned port = 0;
+	size_t length = strlen(text);
+
+	if (!length || length > 5 || strspn(text, "0123456789") != length)
+		return -EINVAL;
+	for (; *text; text++)
+		port = port * 10 + (unsigned)(*text - '0');
+	if (!port || port > UINT16_MAX)
+		return -EINVAL;
+	*ret_port = (int)port;
+	return 0;
+}
+
+/* "192.0.2.1", "192.0.2.1:53", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:53" */
+static int parse_server(const char *text, struct ares_addr_port_node *node)
+{
+	const char *end = text + strlen(text), *port = NULL, *colon = strchr(text, ':');
+	int number = DNS_PORT;
+	struct addr addr;
+
+	if (*text == '[') {
+		end = strchr(++text, ']');
+		if (!end)
+			return -EINVAL;
+		if (end[1] == ':')
+			port = end + 2;
+		else if (end[1])
+			return -EINVAL;
+	} else if (colon && !strchr(colon + 1, ':')) {
+		end = colon;
+		port = colon + 1;
+	}
+	if (!addr_parse(text, (size_t)(end - text), &addr) || (port && parse_port(port, &number)))
+		return -EINVAL;
+	*node = (struct ares_addr_port_node){.udp_port = number, .tcp_port = number};
+	node->family = addr.family == FAMILY_IPV4 ? AF_INET : AF_INET6;
+	memcpy(&node->addr, addr.bytes, addr_size((enum family)addr.family));
+	return 0;
+}
+
+static int error_ares(struct error *error, int status)
+{
+	if (status == ARES_ENOMEM)
+		return error_no_memory(error);
+	return error_set(error, -EIO, "See whether /etc/resolv.conf can be read.",
+		"c-ares can't be set up: %s", ares_strerror(status));
+}
+
+static int servers_allocate(struct resolver *r, size_t count, struct error *error)
+{
+	if (!count || count > MAX_SERVERS)
+		return error_set(error, -EINVAL, "Name the resolvers in resolver.servers.",
+			count ? "more than %d DNS servers" : "no DNS server is known", MAX_SERVERS);
+	r->servers = calloc(count, sizeof(r->servers[0]));
+	if (!r->servers)
+		return error_no_memory(error);
+	r->server_count = (uint32_t)count;
+	return 0;
+}
+
+static int servers_from_options(
+	struct resolver *r, const struct resolver_options *options, struct error *error)
+{
+	int result = servers_allocate(r, options->server_count, error);
+
+	for (size_t i = 0; !result && i < options->server_count; i++)
+		if (parse_server(options->servers[i], &r->servers[i].node))
+			result = error_set(error, -EINVAL,
+				"Write an address, with a port if it is not 53: \"192.0.2.1\", "
+				"\"192.0.2.1:5353\", \"[2001:db8::1]:5353\".",
+				"not a DNS server's address: %s", options->servers[i]);
+	return result;
+}
+
+static int servers_from_system(struct resolver *r, struct error *error)
+{
+	ares_channel channel;
+	struct ares_addr_port_node *nodes = NULL;
+	size_t count = 0;
+	int status = ares_init(&channel);
+
+	if (status)
+		return error_ares(error, status);
+	status = ares_get_servers_ports(channel, &nodes);
+	ares_destroy(channel);
+	if (status)
+		return error_ares(error, status);
+	for (struct ares_addr_port_node *node = nodes; node && count < MAX_SERVERS;
+		node = node->next)
+		count++;
+	int result = servers_allocate(r, count, error);
+	struct ares_addr_port_node *node = nodes;
+	for (size_t i = 0; !result && i < count; i++, node = node->next) {
+		r->servers[i].node = *node;
+		r->servers[i].node.next = NULL;
+	}
+	ares_free_data(nodes);
+	return result;
+}
+
+/*
+ * A lost packet must not cost the whole budget, nor a dead server: the first round over all servers
+ * takes at most half of it, and each later round twice as long as the one before. The first step is
+ * shorter still, as soon as the round trip is known.
+ */
+static void plan_steps(struct resolver *r)
+{
+	int64_t budget = r->timeout_ms, length = budget / 4, at = 0;
+
+	if (length > budget / (2 * (int64_t)r->server_count))
+		length = budget / (2 * (int64_t)r->server_count);
+	if (length > STEP_MAX_MS)
+		length = STEP_MAX_MS;
+	if (length > 1)
+		r->due[r->steps++] = length / 2;
+	r->first_step_ms = length / 2;
+	if (length < 1)
+		length = 1;
+	for (unsigned tries = 0; r->steps + 1 < MAX_STEPS; tries++) {
+		at += length << tries / r->server_count;
+		if (at >= budget)
+			break;
+		r->due[r->steps++] = at;
+	}
+	r->due[r->steps++] = budget;
+}
+
+int resolver_new(struct resolver **ret_resolver, const struct resolver_options *options,
+	resolver_answer_fn *answer, void *context, struct error *error)
+{
+	struct resolver *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return error_no_memory(error);
+	r->epoll = -1;
+	r->answer = answer;
+	r->context = context;
+	r->timeout_ms = options->timeout_ms ? options->timeout_ms : 1;
+	if (r->timeout_ms > INT_MAX / 2)
+		r->timeout_ms = INT_MAX / 2;
+	r->adapt = !options->in_flight;
+	r->stats.in_flight_limit = r->adapt ? ADAPT_START : options->in_flight;
+	r->threshold = ADAPT_MOST;
+
+	int result = ares_library_init(ARES_LIB_INIT_ALL);
+	if (result) {
+		result = error_ares(error, result);
+		goto failed;
+	}
+	r->library = true;
+	result = options->server_count ? servers_from_options(r, options, error)
+				       : servers_from_system(r, error);
+	if (result)
+		goto failed;
+	plan_steps(r);
+	r->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (r->epoll < 0) {
+		result = error_set(error, -errno, "See the limits of open files (ulimit -n).",
+			"can't make an epoll descriptor: %s", strerror(errno));
+		goto failed;
+	}
+	*ret_resolver = r;
+	return 0;
+failed:
+	resolver_free(r);
+	return result;
+}
+
+struct resolver *resolver_free(struct resolver *r)
+{
+	if (!r)
+		return NULL;
+	r->closing = true;
+	for (uint32_t i = 0; i < r->channel_slots; i++)
+		channel_free(r->channels[i]);
+	free(r->channels);
+	free(r->servers);
+	while (r->queue_first) {
+		struct queue_block *block = r->queue_first;
+		r->queue_first = block->next;
+		free(block);
+	}
+	while (r->slabs) {
+		struct slab *slab = r->slabs;
+		r->slabs = slab->next;
+		free(slab);
+	}
+	if (r->epoll >= 0)
+		close(r->epoll);
+	if (r->library)
+		ares_library_cleanup();
+	free(r);
+	return NULL;
+}
+
+int resolver_ask(struct resolver *r, const char *name, enum dns_type type, uint64_t tag)
+{
+	struct queued item = {.name = name, .tag = tag, .type = (uint32_t)type};
+
+	return queue_push(r, &item);
+}
+
+int resolver_fd(const struct resolver *r)
+{
+	return r->epoll;
+}
+
+int resolver_wait_ms(const struct resolver *r)
+{
+	int64_t next = INT64_MAX;
+
+	if (r->again_first || (r->queued && may_send(r)))
+		return 0;
+	for (unsigned step = 0; step < r->steps; step++) {
+		const struct question *question = r->by_step[step].first;
+		if (question && question->started + r->due[step] < next)
+			next = question->started + r->due[step];
+	}
+	if (r->attempts && r->reap < next)
+		next = r->reap;
+	if (next == INT64_MAX)
+		return -1;
+	next -= clock_ms();
+	return next < 0 ? 0 : next > INT_MAX ? INT_MAX : (int)next;
+}
+
+static int receive(struct resolver *r, int *ret_count)
+{
+	struct epoll_event events[EVENTS];
+	int count = epoll_wait(r->epoll, events, EVENTS, 0);
+
+	if (count < 0)
+		return errno == EINTR ? 0 : -errno;
+	for (int i = 0; i < count; i++) {
+		uint32_t index = (uint32_t)(events[i].data.u64 >> 32);
+		ares_socket_t fd = (ares_socket_t)(uint32_t)events[i].data.u64;
+		struct channel *channel = index < r->channel_slots ? r->channels[index] : NULL;
+		if (!channel)
+			continue;
+		ares_process_fd(channel->ares,
+			events[i].events & (uint32_t)~EPOLLOUT ? fd : ARES_SOCKET_BAD,
+			events[i].events & EPOLLOUT ? fd : ARES_SOCKET_BAD);
+	}
+	*ret_count = count;
+	return 0;
+}
+
+int resolver_dispatch(struct resolver *r, struct error *error)
+{
+	int result = 0, count = 0;
+
+	for (unsigned round = 0; !result && round < ROUNDS; round++) {
+		count = 0;
+		result = receive(r, &count);
+		if (result)
+			break;
+		expire(r);
+		reap(r);
+		result = send_queued(r);
+		if (count < EVENTS)
+			break;
+	}
+	if (!r->attempts && !r->queued)
+		channels_trim(r);
+	if (!result)
+		result = r->failure;
+	r->failure = 0;
+	if (result == -ENOMEM)
+		return error_no_memory(error);
+	if (result)
+		return error_set(error, result, "See the limits of open files (ulimit -n).",
+			"DNS questions can't be sent: %s", strerror(-result));
+	return 0;
+}
+
+size_t resolver_unanswered(const struct resolver *r)
+{
+	return r->queued + r->stats.in_flight;
+}
+
+struct resolver_stats resolver_stats(const struct resolver *r)
+{
+	return r->stats;
+}

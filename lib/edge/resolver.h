@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Asks DNS, by c-ares (which no other source file mentions). The caller owns the loop: poll
+ * resolver_fd() for reading, for at most resolver_wait_ms(), then resolver_dispatch().
+ *
+ *  - A question is one (name, type), asked as an absolute name: no search list, no hosts file.
+ *  - It has one budget, options.timeout_ms from the moment it is first sent, over all servers and
+ *    retries, by our own clock. When that is spent it is answered "could not ask, time-out". An
+ *    answer that arrives after all is delivered too, as a second answer to the same tag, for as
+ * long as the resolver lives.
+ *  - At most options.in_flight questions are under way; 0 adapts: it grows while answers come, and
+ *    shrinks when questions time out or need a second try.
+ *  - No source port serves more than 100 questions.
+ *  - Truncated answers are asked again over TCP.
+ */
+#ifndef SIPFENCE_RESOLVER_H
+#define SIPFENCE_RESOLVER_H
+
+#include "answer.h"
+#include "dns_message.h"
+#include "error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct resolver;
+
+struct resolver_options {
+	const char *const *servers; /* as in struct config; copied */
+	size_t server_count;	    /* 0: resolv.conf */
+	uint32_t timeout_ms;
+	uint32_t in_flight; /* 0: adapt */
+};
+
+/* `answer` is unguarded, and valid during the call only. resolver_ask() may be called from it. */
+typedef void resolver_answer_fn(void *context, uint64_t tag, const struct answer *answer);
+
+struct resolver_stats {
+	uint64_t asked, answered, timed_out, late;
+	uint32_t in_flight, in_flight_limit, in_flight_peak;
+};
+
+int resolver_new(struct resolver **ret_resolver, const struct resolver_options *options,
+	resolver_answer_fn *answer, void *context, struct error *error);
+struct resolver *resolver_free(struct resolver *resolver); /* returns NULL; answers nothing more */
+
+/*
+ * Queues a question. `name` is normalised (fqdn.h) and must outlive the resolver; `tag` comes back
+ * with the answer. Nothing is answered before the next resolver_dispatch(). -ENOMEM.
+ */
+int resolver_ask(struct resolver *resolver, const char *name, enum dns_type type, uint64_t tag);
+
+int resolver_fd(const struct resolver *resolver); /* an epoll descriptor */
+/* How long resolver_dispatch() can wait for at most; -1: until the descriptor is readable. */
+int resolver_wait_ms(const struct resolver *resolver);
+/* Sends, receives, times out; calls `answer`. Never blocks. */
+int resolver_dispatch(struct resolver *resolver, struct error *error);
+/* Questions that have not had their first answer, queued ones included. */
+size_t resolver_unanswered(const struct resolver *resolver);
+struct resolver_stats resolver_stats(const struct resolver *resolver);
+
+#endif
