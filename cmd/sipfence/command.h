@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What all commands share: the options as given, where messages go, exit codes. The table of
+ * commands in main.c feeds dispatch, usage errors and help.
+ */
+#ifndef SIPFENCE_COMMAND_H
+#define SIPFENCE_COMMAND_H
+
+#include "config.h"
+#include "error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum exit_code {
+	EXIT_DONE = 0,	  /* all names answered, and the kernel equals the config */
+	EXIT_REFUSED = 1, /* the kernel, a permission or I/O refused; the kernel is as before */
+	EXIT_USAGE = 2,	  /* usage or config error; nothing was touched */
+	EXIT_UNSURE = 3,  /* done, but some names are held, gone, refused or were never answered */
+};
+
+struct invocation {
+	const char *config_path;
+	const char *state_dir, *run_dir;
+	bool dry_run, diff, json, yes;
+	uint32_t confirm; /* seconds; 0: not asked for */
+	int verbosity;	  /* -1 quiet, 0, 1 verbose */
+	bool colour_out, colour_err;
+};
+
+int command_check(const struct invocation *invocation);
+int command_sync(const struct invocation *invocation);
+int command_remove(const struct invocation *invocation);
+
+/* stderr: "sipfence: error: what" and "  next" below. */
+void say_error(const struct invocation *invocation, const struct error *error);
+void say_usage(const struct invocation *invocation, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+void say_warning(const struct invocation *invocation, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+/* Not with -q. */
+void say_note(const struct invocation *invocation, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* EXIT_DONE and *ret_config, or EXIT_USAGE after all errors were printed. */
+int load_config(const struct invocation *invocation, struct config **ret_config);
+
+#endif

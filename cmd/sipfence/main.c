@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "command.h"
+#include "duration.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum command_bit { CHECK = 1, SYNC = 2, REMOVE = 4, ALL = 7 };
+
+static const struct command {
+	const char *name;
+	enum command_bit bit;
+	int (*run)(const struct invocation *);
+	const char *summary;
+} commands[] = {
+	{"check", CHECK, command_check, "read the config; print its errors, or a summary"},
+	{"sync", SYNC, command_sync,
+		"resolve all names, and make the kernel's table right in one transaction"},
+	{"remove", REMOVE, command_remove, "take the table out of the kernel"},
+};
+
+enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
+
+enum option_id {
+	OPTION_CONFIG = 'c',
+	OPTION_VERBOSE = 'v',
+	OPTION_QUIET = 'q',
+	OPTION_HELP = 'h',
+	OPTION_STATE_DIR = 256,
+	OPTION_RUN_DIR,
+	OPTION_COLOR,
+	OPTION_DRY_RUN,
+	OPTION_DIFF,
+	OPTION_JSON,
+	OPTION_YES,
+	OPTION_CONFIRM,
+	OPTION_VERSION,
+};
+
+static const struct option_row {
+	enum option_id id;
+	const char *name;
+	const char *argument; /* NULL: none */
+	unsigned commands;
+	const char *help;
+} options[] = {
+	{OPTION_CONFIG, "config", "FILE", ALL, "the config (default: /etc/sipfence/sipfence.yaml)"},
+	{OPTION_STATE_DIR, "state-dir", "DIR", ALL,
+		"where addresses are kept between runs (default: /var/lib/sipfence)"},
+	{OPTION_RUN_DIR, "run-dir", "DIR", ALL, "where the lock is (default: /run/sipfence)"},
+	{OPTION_VERBOSE, "verbose", NULL, ALL, "say more"},
+	{OPTION_QUIET, "quiet", NULL, ALL, "say errors and warnings only"},
+	{OPTION_COLOR, "color", "WHEN", ALL, "auto, always or never"},
+	{OPTION_DRY_RUN, "dry-run", NULL, SYNC,
+		"print the ruleset as a script for `nft -f`; change nothing"},
+	{OPTION_DIFF, "diff", NULL, SYNC, "print what would change; change nothing"},
+	{OPTION_JSON, "json", NULL, CHECK | SYNC, "print one JSON document"},
+	{OPTION_YES, "yes", NULL, SYNC, "enforce although unlisted sources talk to the ports now"},
+	{OPTION_CONFIRM, "confirm", "TIME", SYNC,
+		"take the change back unless you confirm it at the terminal in that time"},
+	{OPTION_HELP, "help", NULL, ALL, "print this"},
+	{OPTION_VERSION, "version", NULL, ALL, "print the version"},
+};
+
+enum { OPTION_COUNT = sizeof(options) / sizeof(options[0]) };
+
+static void print_help(void)
+{
+	printf("Usage: sipfence [OPTION…] COMMAND\n\n"
+	       "Keeps strangers off a PBX's SIP ports: only the addresses behind the names in the\n"
+	       "config, the local subnets and the listed peers may reach them.\n\nCommands:\n");
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		printf("  %-22s %s\n", commands[i].name, commands[i].summary);
+	printf("\nOptions:\n");
+	for (size_t i = 0; i < OPTION_COUNT; i++) {
+		char left[64];
+
+		snprintf(left, sizeof(left), "%s%c%s--%s%s%s", options[i].id < 256 ? "-" : "",
+			options[i].id < 256 ? (char)options[i].id : ' ',
+			options[i].id < 256 ? ", " : "   ", options[i].name,
+			options[i].argument ? "=" : "",
+			options[i].argument ? options[i].argument : "");
+		printf("  %-22s %s", left, options[i].help);
+		for (size_t j = 0; options[i].commands != ALL && j < COMMAND_COUNT; j++) {
+			if (options[i].commands & commands[j].bit)
+				printf(" [%s]", commands[j].name);
+		}
+		printf("\n");
+	}
+	printf("\nExit codes: 0 all names answered and the kernel equals the config; 3 done, but "
+	       "some\n"
+	       "names are held, gone, refused or were never answered; 2 usage or config error, "
+	       "nothing\n"
+	       "touched; 1 the kernel, a permission or I/O refused, the kernel is as before.\n\n"
+	       "See sipfence(8) and sipfence.yaml(5).\n");
+}
+
+static void fill_long_options(struct option *long_options)
+{
+	for (size_t i = 0; i < OPTION_COUNT; i++)
+		long_options[i] = (struct option){
+			.name = options[i].name,
+			.has_arg = options[i].argument ? required_argument : no_argument,
+			.val = (int)options[i].id,
+		};
+}
+
+static const struct option_row *find_option(int id)
+{
+	for (size_t i = 0; i < OPTION_COUNT; i++) {
+		if ((int)options[i].id == id)
+			return &options[i];
+	}
+	return NULL;
+}
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < COMMAND_COUNT; i++) {
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	}
+	return NULL;
+}
+
+/* What the command line asks for beside the invocation. */
+struct request {
+	struct invocation invocation;
+	const char *colour;
+	bool help, version;
+	unsigned used; /* bit i: options[i] was given */
+};
+
+static bool take_option(struct request *request, int id, const char *argument)
+{
+	struct invocation *invocation = &request->invocation;
+	int64_t milliseconds;
+
+	switch ((enum option_id)id) {
+	case OPTION_CONFIG:
+		invocation->config_path = argument;
+		return true;
+	case OPTION_STATE_DIR:
+		invocation->state_dir = argument;
+		return true;
+	case OPTION_RUN_DIR:
+		invocation->run_dir = argument;
+		return true;
+	case OPTION_VERBOSE:
+		invocation->verbosity = 1;
+		return true;
+	case OPTION_QUIET:
+		invocation->verbosity = -1;
+		return true;
+	case OPTION_COLOR:
+		request->colour = argument;
+		if (strcmp(argument, "auto") == 0 || strcmp(argument, "always") == 0 ||
+			strcmp(argument, "never") == 0)
+			return true;
+		say_usage(invocation, "--color takes auto, always or never, not `%s`", argument);
+		return false;
+	case OPTION_DRY_RUN:
+		return invocation->dry_run = true;
+	case OPTION_DIFF:
+		return invocation->diff = true;
+	case OPTION_JSON:
+		return invocation->json = true;
+	case OPTION_YES:
+		return invocation->yes = true;
+	case OPTION_CONFIRM:
+		if (duration_parse(argument, strlen(argument), &milliseconds) == DURATION_OK &&
+			milliseconds >= 1000 && milliseconds <= 3600 * 1000) {
+			invocation->confirm = (uint32_t)(milliseconds / 1000);
+			return true;
+		}
+		say_usage(invocation, "--confirm takes a time from 1s to 1h, as in 60s, not `%s`",
+			argument);
+		return false;
+	case OPTION_HELP:
+		return request->help = true;
+	case OPTION_VERSION:
+		return request->version = true;
+	}
+	return false;
+}
+
+static bool parse_options(struct request *request, int argc, char **argv)
+{
+	struct option long_options[OPTION_COUNT + 1] = {0};
+	int id;
+
+	fill_long_options(long_options);
+	opterr = 0;
+	while ((id = getopt_long(argc, argv, ":c:vqh", long_options, NULL)) != -1) {
+		const struct option_row *row = find_option(id);
+
+		if (id == ':') {
+			say_usage(&request->invocation, "%s needs a value; see sipfence --help",
+				argv[optind - 1]);
+			return false;
+		}
+		if (!row) {
+			say_usage(&request->invocation, "unknown option %s; see sipfence --help",
+				argv[optind - 1]);
+			return false;
+		}
+		request->used |= 1u << (row - options);
+		if (!take_option(request, id, optarg))
+			return false;
+	}
+	return true;
+}
+
+static bool options_fit(const struct request *request, const struct command *command)
+{
+	for (size_t i = 0; i < OPTION_COUNT; i++) {
+		if (!(request->used >> i & 1) || options[i].commands & command->bit)
+			continue;
+		say_usage(&request->invocation, "--%s does not go with %s; see sipfence --help",
+			options[i].name, command->name);
+		return false;
+	}
+	if (request->invocation.dry_run && request->invocation.diff) {
+		say_usage(&request->invocation, "--dry-run and --diff: choose one");
+		return false;
+	}
+	if (request->invocation.confirm &&
+		(request->invocation.dry_run || request->invocation.diff)) {
+		say_usage(
+			&request->invocation, "--confirm goes with a sync that changes something");
+		return false;
+	}
+	return true;
+}
+
+/* No colour but on a terminal, and never with NO_COLOR (https://no-color.org), unless it is asked
+ * for. */
+static bool wants_colour(const struct request *request, int fd)
+{
+	const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
+
+	if (strcmp(request->colour, "always") == 0)
+		return true;
+	if (strcmp(request->colour, "never") == 0 || (no_colour && *no_colour))
+		return false;
+	return isatty(fd) && term && strcmp(term, "dumb") != 0;
+}
+
+/* A result that did not reach its reader is no result. */
+static int close_stdout(const struct invocation *invocation, int code)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return code;
+	say_usage(invocation, "cannot write to standard output");
+	return EXIT_REFUSED;
+}
+
+int main(int argc, char **argv)
+{
+	struct request request = {
+		.invocation =
+			{
+				.config_path = "/etc/sipfence/sipfence.yaml",
+				.state_dir = "/var/lib/sipfence",
+				.run_dir = "/run/sipfence",
+			},
+		.colour = "auto",
+	};
+	struct invocation *invocation = &request.invocation;
+	const struct command *command;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (!parse_options(&request, argc, argv))
+		return EXIT_USAGE;
+	invocation->colour_out = wants_colour(&request, STDOUT_FILENO);
+	invocation->colour_err = wants_colour(&request, STDERR_FILENO);
+	if (request.help || request.version) {
+		if (request.help)
+			print_help();
+		else
+			printf("sipfence %s\n", SIPFENCE_VERSION);
+		return close_stdout(invocation, EXIT_DONE);
+	}
+	if (optind >= argc) {
+		say_usage(
+			invocation, "no command given: check, sync or remove; see sipfence --help");
+		return EXIT_USAGE;
+	}
+	command = find_command(argv[optind]);
+	if (!command) {
+		say_usage(invocation, "unknown command `%s`; see sipfence --help", argv[optind]);
+		return EXIT_USAGE;
+	}
+	if (optind + 1 < argc) {
+		say_usage(invocation, "`%s` is one argument too many for %s; see sipfence --help",
+			argv[optind + 1], command->name);
+		return EXIT_USAGE;
+	}
+	if (!options_fit(&request, command))
+		return EXIT_USAGE;
+	return close_stdout(invocation, command->run(invocation));
+}

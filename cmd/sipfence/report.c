@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "report.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+	LINES_MAX = 200, /* of names or talkers in one run; --json has them all */
+	TIME_SIZE = 32,
+};
+
+static const char *print_time(int64_t when, char *buffer)
+{
+	time_t seconds = (time_t)when;
+	struct tm parts;
+
+	if (!localtime_r(&seconds, &parts) ||
+		strftime(buffer, TIME_SIZE, "%Y-%m-%d %H:%M:%S", &parts) == 0)
+		snprintf(buffer, TIME_SIZE, "an unknown time");
+	return buffer;
+}
+
+static const char *family_type(enum family family)
+{
+	return family == FAMILY_IPV4 ? "A" : "AAAA";
+}
+
+/* When the addresses of the host leave without a further answer: the first family's. */
+static int64_t leave_at(const struct host *host, const struct timing *timing)
+{
+	int64_t first = INT64_MAX;
+
+	for (int family = 0; family < FAMILY_COUNT; family++) {
+		int64_t when = lookup_expires(&host->lookup[family], timing);
+
+		if (host->count[family] > 0 && host->lookup[family].last != ANSWER_ADDRESSES &&
+			when < first)
+			first = when;
+	}
+	return first;
+}
+
+static void describe_fate(const struct host *host, const struct timing *timing, struct text *text)
+{
+	int64_t when = leave_at(host, timing);
+	char buffer[TIME_SIZE];
+
+	if (when < INT64_MAX)
+		text_printf(text, "; the addresses known before stay until %s",
+			print_time(when, buffer));
+	else if (host->count[FAMILY_IPV4] == 0 && host->count[FAMILY_IPV6] == 0)
+		text_puts(text, "; it has no address now");
+}
+
+static void describe_refusal(const struct host *host, enum family family, struct text *text)
+{
+	const struct lookup *lookup = &host->lookup[family];
+	char buffer[ADDR_TEXT_SIZE];
+
+	if (lookup->reason == REASON_TOO_MANY) {
+		text_printf(text, "the %s answer has %s", family_type(family),
+			answer_reason_text(REASON_TOO_MANY));
+		return;
+	}
+	addr_print(&host->culprit, buffer);
+	text_printf(text, "the %s answer holds %s: %s", family_type(family), buffer,
+		lookup->reason == REASON_SPECIAL ? addr_special_name(addr_special(&host->culprit))
+						 : answer_reason_text(lookup->reason));
+}
+
+static void describe_host(const struct host *host, const struct timing *timing, struct text *text)
+{
+	enum family family = host_deciding_family(host);
+	const struct lookup *lookup = &host->lookup[family];
+	enum host_state state = host_state(host);
+
+	text_printf(text, "%s: ", host_state_name(state));
+	switch (state) {
+	case HOST_UNTOLD:
+	case HOST_FRESH:
+		text_puts(text, "it answers again");
+		return;
+	case HOST_GONE:
+		text_printf(text, "DNS says that it has no address (%s)",
+			lookup->last == ANSWER_NO_NAME ? "no such name, NXDOMAIN" : "no data");
+		break;
+	case HOST_REFUSED:
+		describe_refusal(host, family, text);
+		break;
+	case HOST_EXPIRED:
+	case HOST_HELD:
+	case HOST_NEVER:
+		text_printf(text, "%s could not be asked: %s", family_type(family),
+			answer_reason_text(lookup->reason));
+		if (state == HOST_EXPIRED)
+			text_puts(text, ", for longer than `hold`");
+		break;
+	}
+	describe_fate(host, timing, text);
+}
+
+static const char *owner_word(const struct owner *owner)
+{
+	return owner->kind == OWNER_EXTENSION ? "extension" : "peer";
+}
+
+static bool worth_telling(enum host_state state, uint8_t told, bool all)
+{
+	if (state == HOST_FRESH)
+		return told != HOST_UNTOLD && told != HOST_FRESH;
+	return all || told != state;
+}
+
+static void report_srvs(const struct invocation *invocation, struct cycle *cycle, bool all)
+{
+	for (size_t i = 0; i < cycle->roster->srv_count; i++) {
+		const struct srv *srv = &cycle->roster->srvs[i];
+		enum host_state state = srv_state(srv);
+
+		if (!worth_telling(state, srv->told, all))
+			continue;
+		if (state == HOST_FRESH)
+			say_note(invocation, "%s: fresh: it answers again", srv->name);
+		else
+			say_warning(invocation, "%s: %s: SRV: %s", srv->name,
+				host_state_name(state),
+				srv->lookup.last == ANSWER_NO_NAME ? "no such name, NXDOMAIN"
+				: srv->lookup.last == ANSWER_NO_DATA
+					? "no data"
+					: answer_reason_text(srv->lookup.reason));
+	}
+}
+
+void report_names(const struct invocation *invocation, struct cycle *cycle, bool all)
+{
+	struct timing timing = {.hold = cycle->config->hold, .gone = cycle->config->gone};
+	struct text text = {0};
+	size_t lines = 0;
+
+	report_srvs(invocation, cycle, all);
+	for (size_t i = 0; i < cycle->roster->binding_count; i++) {
+		const struct binding *binding = &cycle->roster->bindings[i];
+		const struct owner *owner = &cycle->config->owners[binding->owner];
+		const struct host *host = &cycle->roster->hosts[binding->host];
+		enum host_state state = host_state(host);
+
+		if (!worth_telling(state, host->told, all))
+			continue;
+		if (++lines > LINES_MAX)
+			continue;
+		text_clear(&text);
+		text_printf(&text, "%s %s %s: ", owner_word(owner), owner->id, host->name);
+		describe_host(host, &timing, &text);
+		if (state == HOST_FRESH)
+			say_note(invocation, "%s", text_string(&text));
+		else
+			say_warning(invocation, "%s", text_string(&text));
+	}
+	if (lines > LINES_MAX)
+		say_warning(invocation, "%zu more names like these; --json lists them all",
+			lines - LINES_MAX);
+	text_free(&text);
+}
+
+void report_told(struct cycle *cycle)
+{
+	for (size_t i = 0; i < cycle->roster->host_count; i++)
+		cycle->roster->hosts[i].told = (uint8_t)host_state(&cycle->roster->hosts[i]);
+	for (size_t i = 0; i < cycle->roster->srv_count; i++)
+		cycle->roster->srvs[i].told = (uint8_t)srv_state(&cycle->roster->srvs[i]);
+}
+
+size_t report_unsure(const struct cycle *cycle)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < cycle->roster->host_count; i++)
+		count += host_state(&cycle->roster->hosts[i]) != HOST_FRESH;
+	for (size_t i = 0; i < cycle->roster->srv_count; i++)
+		count += srv_state(&cycle->roster->srvs[i]) != HOST_FRESH;
+	return count;
+}
+
+static const char *talker_origin(const struct talker *talker)
+{
+	if (talker->protocol == 0)
+		return "noted while monitoring";
+	return talker->opened_here ? "answers flows that this machine opened: a trunk?"
+				   : "sends to this machine";
+}
+
+void report_talkers(const struct invocation *invocation, const struct cycle *cycle)
+{
+	(void)invocation;
+	for (size_t i = 0; i < cycle->talker_count && i < LINES_MAX; i++) {
+		const struct talker *talker = &cycle->talkers[i];
+		char address[ADDR_TEXT_SIZE];
+
+		addr_print(&talker->addr, address);
+		fprintf(stderr, "  %-15s  %s", address,
+			cycle->config->services[talker->service].name);
+		if (talker->protocol)
+			fprintf(stderr, "  %s %u", talker->protocol == PROTOCOL_TCP ? "tcp" : "udp",
+				talker->port);
+		fprintf(stderr, "  %s", talker_origin(talker));
+		if (talker->packets)
+			fprintf(stderr, ", %llu packets", (unsigned long long)talker->packets);
+		fputs("\n", stderr);
+	}
+	if (cycle->talker_count > LINES_MAX)
+		fprintf(stderr, "  … and %zu more\n", cycle->talker_count - LINES_MAX);
+}
+
+/* The second half of a new comment's pair of changes, or a change of a set that no admin looks at.
+ */
+static bool is_news(const struct cycle *cycle, const struct change *change)
+{
+	const struct set *set = &cycle->ruleset->sets[change->set];
+	const struct set *old = observed_find_set(cycle->observed, set->name);
+	const struct set *other = change->add ? old : set;
+
+	if (set->kind != SET_HOSTS && set->kind != SET_NETS)
+		return false;
+	if (other) {
+		const struct element *same =
+			element_find(other->elements, other->count, &change->element.prefix.addr);
+
+		if (same && prefix_compare(&same->prefix, &change->element.prefix) == 0)
+			return false;
+	}
+	return true;
+}
+
+size_t report_count_changes(const struct cycle *cycle, size_t *ret_added, size_t *ret_removed)
+{
+	*ret_added = *ret_removed = 0;
+	for (size_t i = 0; i < cycle->plan.count; i++) {
+		if (!is_news(cycle, &cycle->plan.changes[i]))
+			continue;
+		if (cycle->plan.changes[i].add)
+			++*ret_added;
+		else
+			++*ret_removed;
+	}
+	return *ret_added + *ret_removed;
+}
+
+void report_changes(const struct invocation *invocation, const struct cycle *cycle)
+{
+	for (size_t i = 0; i < cycle->plan.count; i++) {
+		const struct change *change = &cycle->plan.changes[i];
+		const struct set *set = &cycle->ruleset->sets[change->set];
+		char prefix[PREFIX_TEXT_SIZE];
+
+		if (!is_news(cycle, change))
+			continue;
+		prefix_print(&change->element.prefix, prefix);
+		printf("%s%c %s %-15s  %s%s\n",
+			!invocation->colour_out ? ""
+			: change->add		? "\033[32m"
+						: "\033[31m",
+			change->add ? '+' : '-', cycle->config->services[set->service].name, prefix,
+			change->element.comment ? change->element.comment : "",
+			invocation->colour_out ? "\033[0m" : "");
+	}
+}

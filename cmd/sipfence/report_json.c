@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "report.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+
+/* jansson's *_new functions take the value over, NULL included: what fails shows at the dump, since
+ * the document is checked as a whole by `failed`. */
+struct builder {
+	const struct cycle *cycle;
+	bool failed;
+};
+
+static void set(struct builder *builder, json_t *object, const char *key, json_t *value)
+{
+	if (json_object_set_new(object, key, value) < 0)
+		builder->failed = true;
+}
+
+static void append(struct builder *builder, json_t *array, json_t *value)
+{
+	if (json_array_append_new(array, value) < 0)
+		builder->failed = true;
+}
+
+static json_t *address_text(const struct addr *addr)
+{
+	char buffer[ADDR_TEXT_SIZE];
+
+	addr_print(addr, buffer);
+	return json_string(buffer);
+}
+
+static const char *outcome_name(uint8_t kind)
+{
+	static const char *const names[] = {
+		[ANSWER_NEVER] = "not asked",
+		[ANSWER_ADDRESSES] = "addresses",
+		[ANSWER_NO_DATA] = "no data",
+		[ANSWER_NO_NAME] = "no such name",
+		[ANSWER_COULD_NOT_ASK] = "could not ask",
+		[ANSWER_REFUSED] = "refused",
+	};
+
+	return names[kind];
+}
+
+static json_t *lookup_object(struct builder *builder, const struct lookup *lookup)
+{
+	json_t *object = json_object();
+
+	set(builder, object, "outcome", json_string(outcome_name(lookup->last)));
+	if (lookup->reason)
+		set(builder, object, "reason", json_string(answer_reason_text(lookup->reason)));
+	set(builder, object, "ttl", json_integer(lookup->ttl));
+	if (lookup->good)
+		set(builder, object, "last_good", json_integer(lookup->good));
+	if (lookup->none)
+		set(builder, object, "none_since", json_integer(lookup->none));
+	return object;
+}
+
+static json_t *host_object(struct builder *builder, const struct binding *binding)
+{
+	const struct owner *owner = &builder->cycle->config->owners[binding->owner];
+	const struct host *host = &builder->cycle->roster->hosts[binding->host];
+	json_t *object = json_object();
+
+	set(builder, object, owner->kind == OWNER_EXTENSION ? "extension" : "peer",
+		json_string(owner->id));
+	set(builder, object, "name", json_string(host->name));
+	set(builder, object, "state", json_string(host_state_name(host_state(host))));
+	for (int family = 0; family < FAMILY_COUNT; family++) {
+		json_t *lookup = lookup_object(builder, &host->lookup[family]);
+		json_t *addresses = json_array();
+
+		for (size_t i = 0; i < host->count[family]; i++)
+			append(builder, addresses, address_text(&host->addrs[family][i]));
+		set(builder, lookup, "addresses", addresses);
+		if (host->lookup[family].last == ANSWER_REFUSED)
+			set(builder, lookup, "refused_address", address_text(&host->culprit));
+		set(builder, object, family == FAMILY_IPV4 ? "A" : "AAAA", lookup);
+	}
+	return object;
+}
+
+static json_t *srv_object(struct builder *builder, const struct srv *srv)
+{
+	json_t *object = json_object(), *targets = json_array();
+
+	set(builder, object, "name", json_string(srv->name));
+	set(builder, object, "state", json_string(host_state_name(srv_state(srv))));
+	set(builder, object, "SRV", lookup_object(builder, &srv->lookup));
+	for (size_t i = 0; i < srv->count; i++)
+		append(builder, targets, json_string(srv->targets[i]));
+	set(builder, object, "targets", targets);
+	return object;
+}
+
+static json_t *change_object(struct builder *builder, const struct change *change)
+{
+	const struct set *in = &builder->cycle->ruleset->sets[change->set];
+	json_t *object = json_object();
+	char prefix[PREFIX_TEXT_SIZE];
+
+	prefix_print(&change->element.prefix, prefix);
+	set(builder, object, "change", json_string(change->add ? "add" : "delete"));
+	set(builder, object, "set", json_string(in->name));
+	set(builder, object, "address", json_string(prefix));
+	if (change->element.comment)
+		set(builder, object, "owners", json_string(change->element.comment));
+	return object;
+}
+
+static json_t *talker_object(struct builder *builder, const struct talker *talker)
+{
+	json_t *object = json_object();
+
+	set(builder, object, "address", address_text(&talker->addr));
+	set(builder, object, "service",
+		json_string(builder->cycle->config->services[talker->service].name));
+	if (talker->protocol) {
+		set(builder, object, "protocol",
+			json_string(talker->protocol == PROTOCOL_TCP ? "tcp" : "udp"));
+		set(builder, object, "port", json_integer(talker->port));
+		set(builder, object, "opened_here", json_boolean(talker->opened_here));
+	}
+	if (talker->packets)
+		set(builder, object, "packets", json_integer((json_int_t)talker->packets));
+	return object;
+}
+
+int report_json(const struct cycle *cycle, const char *command, const char *result, int exit_code,
+	const char *script)
+{
+	struct builder builder = {.cycle = cycle};
+	json_t *document = json_object(), *list;
+	int status = -ENOMEM;
+
+	set(&builder, document, "version", json_integer(1));
+	set(&builder, document, "command", json_string(command));
+	set(&builder, document, "result", json_string(result));
+	set(&builder, document, "exit", json_integer(exit_code));
+	set(&builder, document, "table", json_sprintf("inet %s", cycle->config->table));
+	set(&builder, document, "mode",
+		json_string(cycle->config->monitor ? "monitor" : "enforce"));
+	list = json_array();
+	for (size_t i = 0; i < cycle->roster->binding_count; i++)
+		append(&builder, list, host_object(&builder, &cycle->roster->bindings[i]));
+	set(&builder, document, "hosts", list);
+	list = json_array();
+	for (size_t i = 0; i < cycle->roster->srv_count; i++)
+		append(&builder, list, srv_object(&builder, &cycle->roster->srvs[i]));
+	set(&builder, document, "srv", list);
+	list = json_array();
+	for (size_t i = 0; i < cycle->plan.count; i++)
+		append(&builder, list, change_object(&builder, &cycle->plan.changes[i]));
+	set(&builder, document, "changes", list);
+	list = json_array();
+	for (size_t i = 0; i < cycle->talker_count; i++)
+		append(&builder, list, talker_object(&builder, &cycle->talkers[i]));
+	set(&builder, document, "unlisted_talkers", list);
+	if (script)
+		set(&builder, document, "script", json_string(script));
+	if (document && !builder.failed &&
+		json_dumpf(document, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) == 0) {
+		putchar('\n');
+		status = 0;
+	}
+	json_decref(document);
+	return status;
+}

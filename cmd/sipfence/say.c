@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "command.h"
+#include "config_yaml.h"
+#include "files.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *start(const struct invocation *invocation, const char *colour)
+{
+	return invocation->colour_err ? colour : "";
+}
+
+static const char *stop(const struct invocation *invocation)
+{
+	return invocation->colour_err ? "\033[0m" : "";
+}
+
+void say_error(const struct invocation *invocation, const struct error *error)
+{
+	fprintf(stderr, "sipfence: %serror:%s %s\n", start(invocation, "\033[1;31m"),
+		stop(invocation), error->what);
+	if (error->next[0])
+		fprintf(stderr, "  what to do: %s\n", error->next);
+}
+
+void say_usage(const struct invocation *invocation, const char *format, ...)
+{
+	va_list arguments;
+
+	fprintf(stderr, "sipfence: %serror:%s ", start(invocation, "\033[1;31m"), stop(invocation));
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fputs("\n", stderr);
+}
+
+void say_warning(const struct invocation *invocation, const char *format, ...)
+{
+	va_list arguments;
+
+	fprintf(stderr, "sipfence: %swarning:%s ", start(invocation, "\033[1;33m"),
+		stop(invocation));
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fputs("\n", stderr);
+}
+
+void say_note(const struct invocation *invocation, const char *format, ...)
+{
+	va_list arguments;
+
+	if (invocation->verbosity < 0)
+		return;
+	fputs("sipfence: ", stderr);
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fputs("\n", stderr);
+}
+
+int load_config(const struct invocation *invocation, struct config **ret_config)
+{
+	struct text messages = {0};
+	int result = config_yaml_parse(
+		invocation->config_path, files_read_config, NULL, ret_config, &messages);
+
+	if (messages.length > 0 && (result < 0 || invocation->verbosity >= 0))
+		fputs(text_string(&messages), stderr);
+	if (result < 0 && messages.length == 0) {
+		struct error error = {0};
+
+		error_set(&error, result, "", "cannot read %s: %s", invocation->config_path,
+			strerror(-result));
+		say_error(invocation, &error);
+	}
+	text_free(&messages);
+	return result < 0 ? EXIT_USAGE : EXIT_DONE;
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "command.h"
+#include "confirm.h"
+#include "cycle.h"
+#include "files.h"
+#include "lock.h"
+#include "nft_text.h"
+#include "report.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PROGRESS_FROM = 200 }; /* names */
+
+struct sync {
+	const struct invocation *invocation;
+	struct config *config;
+	struct cycle cycle;
+	struct kernel *kernel;
+	char state_path[PATH_MAX];
+	int lock;
+	struct error error;
+};
+
+static bool changes_nothing(const struct invocation *invocation)
+{
+	return invocation->dry_run || invocation->diff;
+}
+
+static void show_progress(void *context, size_t done, size_t total)
+{
+	size_t *last = context;
+
+	if (done == *last || (done != total && done / 100 == *last / 100))
+		return;
+	*last = done;
+	fprintf(stderr, "\rresolving: %zu of %zu questions answered%s", done, total,
+		done == total ? "\n" : "");
+}
+
+static int resolve(struct sync *sync)
+{
+	bool live = isatty(STDERR_FILENO) && sync->invocation->verbosity >= 0 &&
+		    sync->cycle.roster->host_count > PROGRESS_FROM;
+	size_t shown = 0;
+
+	return cycle_resolve(&sync->cycle, live ? show_progress : NULL, &shown, &sync->error);
+}
+
+static int start(struct sync *sync)
+{
+	const struct invocation *invocation = sync->invocation;
+	struct text notes = {0};
+	int result = 0;
+
+	if (snprintf(sync->state_path, sizeof(sync->state_path), "%s/state",
+		    invocation->state_dir) >= (int)sizeof(sync->state_path))
+		return error_set(&sync->error, -ENAMETOOLONG, "", "--state-dir is too long");
+	if (!changes_nothing(invocation))
+		result = folder_make(invocation->state_dir, &sync->error);
+	if (result == 0)
+		result = cycle_start(&sync->cycle, sync->config, sync->state_path,
+			changes_nothing(invocation), time(NULL), &notes, &sync->error);
+	for (char *line = notes.data ? strtok(notes.data, "\n") : NULL; line;
+		line = strtok(NULL, "\n"))
+		say_warning(invocation, "%s", line);
+	text_free(&notes);
+	return result;
+}
+
+static int finish(struct sync *sync, const char *result, const char *script)
+{
+	int code = report_unsure(&sync->cycle) > 0 ? EXIT_UNSURE : EXIT_DONE;
+
+	if (sync->invocation->json && report_json(&sync->cycle, "sync", result, code, script) < 0) {
+		error_no_memory(&sync->error);
+		say_error(sync->invocation, &sync->error);
+		return EXIT_REFUSED;
+	}
+	return code;
+}
+
+/* Prints the script; reads no kernel. */
+static int dry_run(struct sync *sync)
+{
+	struct text script = {0};
+	int code = EXIT_REFUSED;
+
+	nft_text_print(sync->cycle.ruleset, &script);
+	if (script.failed) {
+		error_no_memory(&sync->error);
+		say_error(sync->invocation, &sync->error);
+		goto out;
+	}
+	if (!sync->invocation->json)
+		fputs(text_string(&script), stdout);
+	report_names(sync->invocation, &sync->cycle, true);
+	code = finish(sync, "dry run", text_string(&script));
+out:
+	text_free(&script);
+	return code;
+}
+
+static const char *plan_word(const struct cycle *cycle)
+{
+	if (cycle->plan.kind == PLAN_NOTHING)
+		return "nothing";
+	if (cycle->plan.kind == PLAN_ELEMENTS)
+		return "changed";
+	return cycle->observed->present ? "swapped" : "installed";
+}
+
+static int diff(struct sync *sync)
+{
+	const struct cycle *cycle = &sync->cycle;
+	struct error no_memory = {0};
+
+	if (kernel_open(&sync->kernel, &sync->error) < 0 ||
+		cycle_compare(&sync->cycle, sync->kernel, &sync->error) < 0) {
+		bool permission = sync->error.code == -EPERM || sync->error.code == -EACCES;
+
+		if (!permission) {
+			say_error(sync->invocation, &sync->error);
+			return EXIT_REFUSED;
+		}
+		say_note(sync->invocation, "the kernel's table may not be read by this user: "
+					   "compared with an empty one");
+		if (cycle_compare_with_nothing(&sync->cycle, &no_memory) < 0) {
+			say_error(sync->invocation, &no_memory);
+			return EXIT_REFUSED;
+		}
+	}
+	if (!sync->invocation->json) {
+		if (cycle->plan.kind == PLAN_SWAP)
+			printf("table inet %s would be %s\n", cycle->ruleset->table,
+				cycle->observed->present ? "swapped: its rules differ"
+							 : "installed");
+		report_changes(sync->invocation, cycle);
+		if (cycle->plan.kind == PLAN_NOTHING && isatty(STDOUT_FILENO))
+			printf("nothing would change\n");
+	}
+	report_names(sync->invocation, &sync->cycle, true);
+	return finish(sync, plan_word(cycle), NULL);
+}
+
+static bool may_enforce(struct sync *sync)
+{
+	if (!cycle_first_enforcement(&sync->cycle) || sync->cycle.talker_count == 0 ||
+		sync->invocation->yes)
+		return true;
+	say_usage(sync->invocation,
+		"%zu sources that the config does not list talk to the guarded ports now:",
+		sync->cycle.talker_count);
+	report_talkers(sync->invocation, &sync->cycle);
+	fputs("  what to do: each is a forgotten trunk or phone, or the intruder. List under "
+	      "`peers`\n"
+	      "  who must get in; then run this again with --yes, which drops the rest.\n"
+	      "  Nothing was installed.\n",
+		stderr);
+	if (sync->invocation->json)
+		report_json(&sync->cycle, "sync", "needs --yes", EXIT_USAGE, NULL);
+	return false;
+}
+
+static void report_done(struct sync *sync, enum plan_kind kind, bool was_present)
+{
+	const struct invocation *invocation = sync->invocation;
+	const struct cycle *cycle = &sync->cycle;
+	bool terminal = isatty(STDOUT_FILENO);
+	size_t added, removed;
+
+	if (!invocation->json && invocation->verbosity >= 0) {
+		report_count_changes(cycle, &added, &removed);
+		if (kind == PLAN_SWAP && !was_present)
+			printf("installed table inet %s: %zu addresses and prefixes may pass, mode "
+			       "%s\n",
+				cycle->ruleset->table, added,
+				cycle->config->monitor ? "monitor" : "enforce");
+		else if (kind == PLAN_SWAP)
+			printf("swapped table inet %s: the config, or the table, had changed; mode "
+			       "%s\n",
+				cycle->ruleset->table,
+				cycle->config->monitor ? "monitor" : "enforce");
+		if (kind == PLAN_ELEMENTS || was_present || invocation->verbosity > 0)
+			report_changes(invocation, cycle);
+		if (kind == PLAN_NOTHING && terminal)
+			printf("nothing changed: the kernel's table is right; %zu names asked\n",
+				cycle->roster->host_count);
+	}
+}
+
+static int apply(struct sync *sync)
+{
+	struct cycle *cycle = &sync->cycle;
+	struct text before = {0};
+	enum plan_kind kind;
+	const char *word;
+	bool was_present;
+	int code = EXIT_REFUSED;
+
+	cycle->want_snapshot = sync->invocation->confirm > 0;
+	if (kernel_open(&sync->kernel, &sync->error) < 0 ||
+		cycle_compare(cycle, sync->kernel, &sync->error) < 0)
+		goto out;
+	if (!may_enforce(sync))
+		return EXIT_USAGE;
+	before = cycle->snapshot;
+	cycle->snapshot = (struct text){0};
+	cycle->want_snapshot = false;
+	kind = cycle->plan.kind;
+	word = plan_word(cycle);
+	was_present = cycle->observed->present;
+	report_names(
+		sync->invocation, cycle, isatty(STDERR_FILENO) || sync->invocation->verbosity > 0);
+	report_told(cycle);
+	if (cycle_save(cycle, &sync->error) < 0 ||
+		cycle_apply(cycle, sync->kernel, &sync->error) < 0)
+		goto out;
+	report_done(sync, kind, was_present);
+	if (sync->invocation->confirm && kind != PLAN_NOTHING &&
+		!confirm_at_terminal(sync->invocation->confirm)) {
+		cycle->snapshot = before;
+		before = (struct text){0};
+		if (cycle_take_back(cycle, sync->kernel, &sync->error) == 0)
+			error_set(&sync->error, -ECANCELED,
+				"run it again, and type yes, if the new table is what you want",
+				"not confirmed within %u s: the table is as it was before",
+				sync->invocation->confirm);
+		goto out;
+	}
+	code = finish(sync, word, NULL);
+out:
+	text_free(&before);
+	if (code == EXIT_REFUSED)
+		say_error(sync->invocation, &sync->error);
+	return code;
+}
+
+int command_sync(const struct invocation *invocation)
+{
+	struct sync sync = {.invocation = invocation, .lock = -1};
+	int code = load_config(invocation, &sync.config);
+
+	if (code != EXIT_DONE)
+		return code;
+	if (invocation->confirm && !isatty(STDIN_FILENO)) {
+		say_usage(invocation, "--confirm needs a terminal to ask at");
+		code = EXIT_USAGE;
+		goto out;
+	}
+	code = EXIT_REFUSED;
+	if (!changes_nothing(invocation) && !lock_folders(invocation, &sync.lock))
+		goto out;
+	if (start(&sync) < 0 || resolve(&sync) < 0 || cycle_build(&sync.cycle, &sync.error) < 0) {
+		say_error(invocation, &sync.error);
+		goto out;
+	}
+	code = invocation->dry_run ? dry_run(&sync) : invocation->diff ? diff(&sync) : apply(&sync);
+out:
+	cycle_clear(&sync.cycle);
+	kernel_close(sync.kernel);
+	if (sync.lock >= 0)
+		close(sync.lock);
+	config_free(sync.config);
+	return code;
+}

@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cycle.h"
+#include "files.h"
+#include "nft_netlink.h"
+#include "state.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	APPLY_TRIES = 20,
+	TAG_KINDS = 4, /* tag = index * TAG_KINDS + (family, or TAG_SRV) */
+	TAG_SRV = 2,
+};
+
+static int load_state(struct cycle *cycle, bool read_only, struct saved_state **ret_state,
+	struct text *notes, struct error *error)
+{
+	struct text text = {0};
+	struct error problem = {0};
+	char *aside = NULL;
+	size_t line;
+	int result = file_load(cycle->state_path, &text, &problem);
+
+	*ret_state = NULL;
+	if (result == FILE_MISSING) {
+		result = 0;
+		goto out;
+	}
+	if (result < 0) {
+		text_printf(notes, "saved addresses are missing: %s\n", problem.what);
+		result = result == -ENOMEM ? result : 0;
+		goto out;
+	}
+	result = state_parse(text_string(&text), text.length, ret_state, &line);
+	if (result != -EBADMSG)
+		goto out;
+	result = 0;
+	text_printf(notes, "the saved state %s is damaged (line %zu); going on without it",
+		cycle->state_path, line);
+	if (!read_only && file_set_aside(cycle->state_path, &aside, &problem) == 0)
+		text_printf(notes, ", it is kept as %s", aside);
+	text_puts(notes, "\n");
+out:
+	free(aside);
+	text_free(&text);
+	return result < 0 ? error_no_memory(error) : 0;
+}
+
+int cycle_start(struct cycle *cycle, const struct config *config, const char *state_path,
+	bool read_only, int64_t now, struct text *notes, struct error *error)
+{
+	struct saved_state *state = NULL;
+	struct roster *known = NULL;
+	int result;
+
+	*cycle = (struct cycle){.config = config, .state_path = state_path, .now = now};
+	result = kernel_own_addresses(&cycle->own, error);
+	if (result < 0)
+		return result;
+	result = load_state(cycle, read_only, &state, notes, error);
+	if (result < 0)
+		return result;
+	/* SRV names first: their targets are hosts, too. */
+	result = roster_build(config, NULL, &known);
+	if (result == 0 && state)
+		result = state_restore_srvs(state, known, now);
+	if (result == 0)
+		result = roster_build(config, known, &cycle->roster);
+	if (result == 0 && state)
+		result = state_restore_hosts(state, config, &cycle->own, cycle->roster, now);
+	roster_free(known);
+	state_free(state);
+	return result < 0 ? error_no_memory(error) : 0;
+}
+
+/* While questions are under way. */
+struct resolution {
+	struct cycle *cycle;
+	bool srv_changed, failed;
+};
+
+static void take_host_answer(struct resolution *resolution, size_t index, enum family family,
+	const struct answer *answer)
+{
+	struct cycle *cycle = resolution->cycle;
+	const char *name = cycle->roster->hosts[index].name;
+
+	/* One question serves all hosts of that name, whatever their guards. */
+	for (; index < cycle->roster->host_count; index++) {
+		struct host *host = &cycle->roster->hosts[index];
+		struct answer guarded;
+
+		if (strcmp(host->name, name) != 0)
+			break;
+		guarded = answer_guard(answer, &cycle->config->guards[host->guard], &cycle->own);
+		if (host_take(host, family, &guarded, cycle->roster->linger[index], cycle->now) < 0)
+			resolution->failed = true;
+	}
+}
+
+static void take_answer(void *context, uint64_t tag, const struct answer *answer)
+{
+	struct resolution *resolution = context;
+	size_t index = (size_t)(tag / TAG_KINDS);
+	int changed;
+
+	if (tag % TAG_KINDS != TAG_SRV) {
+		take_host_answer(resolution, index, (enum family)(tag % TAG_KINDS), answer);
+		return;
+	}
+	changed = srv_take(&resolution->cycle->roster->srvs[index], answer, resolution->cycle->now);
+	if (changed < 0)
+		resolution->failed = true;
+	if (changed > 0)
+		resolution->srv_changed = true;
+}
+
+/* Asks what was not asked in this cycle. */
+static int ask_all(struct cycle *cycle, struct resolver *resolver, bool srvs)
+{
+	const struct roster *roster = cycle->roster;
+	static const enum dns_type types[] = {[FAMILY_IPV4] = DNS_A, [FAMILY_IPV6] = DNS_AAAA};
+
+	for (size_t i = 0; srvs && i < roster->srv_count; i++) {
+		if (resolver_ask(resolver, roster->srvs[i].name, DNS_SRV, i * TAG_KINDS + TAG_SRV) <
+			0)
+			return -ENOMEM;
+	}
+	for (size_t i = 0; i < roster->host_count; i++) {
+		if (i > 0 && strcmp(roster->hosts[i - 1].name, roster->hosts[i].name) == 0)
+			continue;
+		for (uint64_t family = 0; family < FAMILY_COUNT; family++) {
+			if (!srvs && roster->hosts[i].lookup[family].asked == cycle->now &&
+				roster->hosts[i].lookup[family].last != ANSWER_NEVER)
+				continue;
+			if (resolver_ask(resolver, roster->hosts[i].name, types[family],
+				    i * TAG_KINDS + family) < 0)
+				return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+static int wait_for_answers(
+	struct resolver *resolver, cycle_progress_fn *progress, void *context, struct error *error)
+{
+	size_t total = resolver_unanswered(resolver);
+
+	while (resolver_unanswered(resolver) > 0) {
+		struct pollfd ready = {.fd = resolver_fd(resolver), .events = POLLIN};
+		int result = resolver_dispatch(resolver, error);
+
+		if (result < 0)
+			return result;
+		if (progress)
+			progress(context, total - resolver_unanswered(resolver), total);
+		if (resolver_unanswered(resolver) == 0)
+			break;
+		if (poll(&ready, 1, resolver_wait_ms(resolver)) < 0 && errno != EINTR)
+			return error_set(
+				error, -errno, "", "cannot wait for DNS: %s", strerror(errno));
+	}
+	return 0;
+}
+
+static int resolve_once(struct cycle *cycle, bool first, struct resolution *resolution,
+	cycle_progress_fn *progress, void *context, struct error *error)
+{
+	const struct config *config = cycle->config;
+	struct resolver_options options = {
+		.servers = config->resolver.servers,
+		.server_count = config->resolver.server_count,
+		.timeout_ms = config->resolver.timeout_ms,
+		.in_flight = config->resolver.in_flight,
+	};
+	struct resolver *resolver = NULL;
+	struct resolver_stats stats;
+	int result = resolver_new(&resolver, &options, take_answer, resolution, error);
+
+	if (result < 0)
+		return result;
+	result = ask_all(cycle, resolver, first);
+	if (result < 0)
+		error_no_memory(error);
+	else
+		result = wait_for_answers(resolver, progress, context, error);
+	stats = resolver_stats(resolver);
+	cycle->dns.asked += stats.asked;
+	cycle->dns.answered += stats.answered;
+	cycle->dns.timed_out += stats.timed_out;
+	resolver_free(resolver);
+	if (result == 0 && resolution->failed)
+		result = error_no_memory(error);
+	return result;
+}
+
+int cycle_resolve(
+	struct cycle *cycle, cycle_progress_fn *progress, void *context, struct error *error)
+{
+	struct resolution resolution = {.cycle = cycle};
+	struct roster *roster = NULL;
+	int result;
+
+	result = resolve_once(cycle, true, &resolution, progress, context, error);
+	if (result < 0 || !resolution.srv_changed)
+		return result;
+	if (roster_build(cycle->config, cycle->roster, &roster) < 0)
+		return error_no_memory(error);
+	roster_free(cycle->roster);
+	cycle->roster = roster;
+	return resolve_once(cycle, false, &resolution, progress, context, error);
+}
+
+int cycle_build(struct cycle *cycle, struct error *error)
+{
+	roster_expire(cycle->roster, cycle->config, cycle->now);
+	allowlist_clear(&cycle->allowlist);
+	cycle->ruleset = ruleset_free(cycle->ruleset);
+	text_free(&cycle->shape);
+	if (allowlist_build(cycle->config, cycle->roster, cycle->now, &cycle->allowlist) < 0 ||
+		ruleset_build(cycle->config, &cycle->allowlist, &cycle->ruleset) < 0 ||
+		nft_shape(cycle->ruleset, &cycle->shape) < 0)
+		return error_no_memory(error);
+	return 0;
+}
+
+static int compare_talkers(const void *a, const void *b)
+{
+	const struct talker *left = a, *right = b;
+	int order;
+
+	if (left->service != right->service)
+		return left->service < right->service ? -1 : 1;
+	order = addr_compare(&left->addr, &right->addr);
+	if (order)
+		return order;
+	/* What connection tracking says tells more than a rejected set. */
+	return (left->protocol == 0) - (right->protocol == 0);
+}
+
+/* Those that connection tracking knows, and those that a monitoring table has noted. */
+static int list_talkers(struct cycle *cycle, struct kernel *kernel, struct error *error)
+{
+	struct talker *list = NULL, *grown;
+	size_t count = 0, kept = 0, room;
+	int result = kernel_talkers(kernel, cycle->config, &cycle->own, &list, &count, error);
+
+	if (result < 0)
+		return result;
+	room = count + 1;
+	for (size_t i = 0; i < cycle->observed->set_count; i++)
+		room += cycle->observed->sets[i].count;
+	grown = reallocarray(list, room, sizeof(*list));
+	if (!grown) {
+		free(list);
+		return error_no_memory(error);
+	}
+	list = grown;
+	for (size_t i = 0; i < cycle->observed->set_count; i++) {
+		const struct set *set = &cycle->observed->sets[i];
+
+		for (size_t j = 0; set->kind == SET_REJECTED && j < set->count; j++)
+			list[count++] = (struct talker){
+				.addr = set->elements[j].prefix.addr,
+				.service = set->service,
+				.packets = set->elements[j].packets,
+			};
+	}
+	qsort(list, count, sizeof(*list), compare_talkers);
+	for (size_t i = 0; i < count; i++) {
+		if (ruleset_permits(cycle->ruleset, list[i].service, &list[i].addr))
+			continue;
+		if (kept > 0 && list[kept - 1].service == list[i].service &&
+			addr_equal(&list[kept - 1].addr, &list[i].addr))
+			continue;
+		list[kept++] = list[i];
+	}
+	free(cycle->talkers);
+	cycle->talkers = list;
+	cycle->talker_count = kept;
+	return 0;
+}
+
+static bool is_enforced(const struct cycle *cycle)
+{
+	return cycle->observed->present && !cycle->observed->monitor;
+}
+
+bool cycle_first_enforcement(const struct cycle *cycle)
+{
+	return !cycle->config->monitor && !is_enforced(cycle);
+}
+
+int cycle_compare(struct cycle *cycle, struct kernel *kernel, struct error *error)
+{
+	int result;
+
+	plan_clear(&cycle->plan);
+	cycle->observed = observed_free(cycle->observed);
+	text_clear(&cycle->snapshot);
+	result = kernel_observe(kernel, cycle->ruleset, &cycle->observed, &cycle->generation,
+		cycle->want_snapshot ? &cycle->snapshot : NULL, error);
+	if (result < 0)
+		return result;
+	if (cycle_first_enforcement(cycle) || cycle->config->accept_replies) {
+		result = list_talkers(cycle, kernel, error);
+		if (result < 0)
+			return result;
+	}
+	if (plan_make(cycle->ruleset, text_string(&cycle->shape), cycle->observed, cycle->talkers,
+		    cycle->talker_count, &cycle->plan) < 0)
+		return error_no_memory(error);
+	return 0;
+}
+
+int cycle_compare_with_nothing(struct cycle *cycle, struct error *error)
+{
+	plan_clear(&cycle->plan);
+	cycle->observed = observed_free(cycle->observed);
+	cycle->observed = calloc(1, sizeof(*cycle->observed));
+	if (!cycle->observed || plan_make(cycle->ruleset, text_string(&cycle->shape),
+					cycle->observed, NULL, 0, &cycle->plan) < 0)
+		return error_no_memory(error);
+	return 0;
+}
+
+int cycle_save(struct cycle *cycle, struct error *error)
+{
+	struct text text = {0};
+	int result;
+
+	state_print(cycle->roster, cycle->config, &text);
+	if (text.failed)
+		result = error_no_memory(error);
+	else
+		result = file_save(cycle->state_path, text.data, text.length, error);
+	text_free(&text);
+	return result;
+}
+
+/* The name of the table that stands in while the real one is swapped. */
+static void bridge_name(const char *table, char *buffer, size_t size)
+{
+	snprintf(buffer, size, "%s_swap", table);
+}
+
+enum { TABLE_NAME_SIZE = 96 };
+
+static int commit_and_clear(
+	struct kernel *kernel, struct nft_batch *batch, int built, struct error *error)
+{
+	int result;
+
+	if (built < 0)
+		return error_no_memory(error);
+	result = kernel_commit(kernel, batch, error);
+	nft_batch_clear(batch);
+	return result;
+}
+
+/*
+ * In a swap the kernel hooks the new base chain before it switches over, and a packet may pass the
+ * new one while it is still empty, and the old one when it is empty already: tens of nanoseconds,
+ * but a flood gets through. So a copy of the new table stands beside the old one before it goes,
+ * and until the new one is in force.
+ */
+static int put_bridge(struct cycle *cycle, struct kernel *kernel, struct error *error)
+{
+	struct ruleset bridge = *cycle->ruleset;
+	char name[TABLE_NAME_SIZE];
+	struct nft_batch batch;
+	int result;
+
+	bridge_name(cycle->ruleset->table, name, sizeof(name));
+	bridge.table = name;
+	result = commit_and_clear(kernel, &batch, nft_batch_swap(&bridge, 0, &batch), error);
+	if (result == 0)
+		kernel_settle();
+	return result;
+}
+
+static int drop_bridge(const char *table, struct kernel *kernel, struct error *error)
+{
+	char name[TABLE_NAME_SIZE];
+	struct nft_batch batch;
+	int result;
+
+	bridge_name(table, name, sizeof(name));
+	result = kernel_has_table(kernel, name, error);
+	if (result <= 0)
+		return result;
+	kernel_settle();
+	return commit_and_clear(kernel, &batch, nft_batch_remove(name, 0, &batch), error);
+}
+
+static int commit_plan(struct cycle *cycle, struct kernel *kernel, struct error *error)
+{
+	struct nft_batch batch;
+	int built;
+
+	if (cycle->plan.kind == PLAN_SWAP)
+		built = nft_batch_swap(cycle->ruleset, cycle->generation, &batch);
+	else
+		built = nft_batch_changes(cycle->ruleset, &cycle->plan, cycle->generation, &batch);
+	return commit_and_clear(kernel, &batch, built, error);
+}
+
+int cycle_apply(struct cycle *cycle, struct kernel *kernel, struct error *error)
+{
+	bool bridged = false;
+	int result = 0;
+
+	for (int i = 0; i < APPLY_TRIES; i++) {
+		if (cycle->plan.kind == PLAN_NOTHING)
+			break;
+		if (cycle->plan.kind == PLAN_SWAP && is_enforced(cycle) &&
+			!cycle->config->monitor && !bridged) {
+			bridged = true;
+			result = put_bridge(cycle, kernel, error);
+			if (result == 0)
+				result = KERNEL_MOVED;
+		} else {
+			result = commit_plan(cycle, kernel, error);
+		}
+		if (result <= 0)
+			break;
+		result = cycle_compare(cycle, kernel, error);
+		if (result < 0)
+			break;
+		if (i == APPLY_TRIES - 1)
+			result = error_set(error, -EAGAIN,
+				"find out who does that (`nft monitor`), and try again",
+				"another program changes the firewall without a pause; gave up "
+				"after "
+				"%d tries",
+				APPLY_TRIES);
+	}
+	if (bridged) {
+		int dropped = drop_bridge(cycle->ruleset->table, kernel, error);
+
+		if (result == 0)
+			result = dropped;
+	}
+	return result;
+}
+
+void cycle_clear(struct cycle *cycle)
+{
+	free((void *)cycle->own.addrs);
+	roster_free(cycle->roster);
+	allowlist_clear(&cycle->allowlist);
+	plan_clear(&cycle->plan);
+	ruleset_free(cycle->ruleset);
+	observed_free(cycle->observed);
+	text_free(&cycle->shape);
+	text_free(&cycle->snapshot);
+	free(cycle->talkers);
+	*cycle = (struct cycle){0};
+}
+
+int cycle_take_back(struct cycle *cycle, struct kernel *kernel, struct error *error)
+{
+	struct nft_batch batch;
+
+	return commit_and_clear(kernel, &batch,
+		nft_batch_restore(cycle->ruleset->table, cycle->snapshot.data,
+			cycle->snapshot.length, &batch),
+		error);
+}
+
+int cycle_remove(const char *table, struct kernel *kernel, bool *ret_removed, struct error *error)
+{
+	struct nft_batch batch;
+	int result = kernel_has_table(kernel, table, error);
+
+	if (result < 0)
+		return result;
+	*ret_removed = result > 0;
+	if (result > 0)
+		result =
+			commit_and_clear(kernel, &batch, nft_batch_remove(table, 0, &batch), error);
+	return result < 0 ? result : drop_bridge(table, kernel, error);
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One cycle of the way of the data (design, section 2), step by step. Each step takes what the one
+ * before has made; the caller decides where to stop (a dry run stops before the kernel).
+ *
+ *   cycle_start    config and saved state -> roster
+ *   cycle_resolve  DNS -> roster
+ *   cycle_build    roster -> allowlist -> ruleset
+ *   cycle_compare  kernel -> observed, talkers -> plan
+ *   cycle_save     roster -> state file
+ *   cycle_apply    plan -> kernel
+ */
+#ifndef SIPFENCE_CYCLE_H
+#define SIPFENCE_CYCLE_H
+
+#include "allowlist.h"
+#include "config.h"
+#include "error.h"
+#include "kernel.h"
+#include "plan.h"
+#include "resolver.h"
+#include "roster.h"
+#include "ruleset.h"
+#include "text.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct cycle {
+	const struct config *config; /* not owned */
+	const char *state_path;	     /* not owned */
+	int64_t now;		     /* wall clock of the whole cycle, seconds */
+
+	struct own_addresses own;
+	struct roster *roster;
+	struct resolver_stats dns;
+	struct allowlist allowlist;
+	struct ruleset *ruleset;
+	struct text shape;
+	struct observed *observed;
+	uint32_t generation;
+	struct talker *talkers; /* unlisted ones only, distinct by (service, address) */
+	size_t talker_count;
+	struct plan plan;
+	struct text
+		snapshot; /* the table before cycle_apply(), if wanted; see nft_batch_restore() */
+	bool want_snapshot;
+};
+
+/* Called while names are resolved, now and then. */
+typedef void cycle_progress_fn(void *context, size_t done, size_t total);
+
+/*
+ * A damaged state file is set aside, and one that can't be read is gone without: `notes` gets a
+ * line that says so. `read_only` (dry run): nothing is renamed.
+ */
+int cycle_start(struct cycle *cycle, const struct config *config, const char *state_path,
+	bool read_only, int64_t now, struct text *notes, struct error *error);
+int cycle_resolve(
+	struct cycle *cycle, cycle_progress_fn *progress, void *context, struct error *error);
+int cycle_build(struct cycle *cycle, struct error *error);
+int cycle_compare(struct cycle *cycle, struct kernel *kernel, struct error *error);
+/* The plan for a machine without our table: where the kernel may not be read. */
+int cycle_compare_with_nothing(struct cycle *cycle, struct error *error);
+int cycle_save(struct cycle *cycle, struct error *error);
+/* Does what the plan says; compares again, and makes a new plan, when the kernel moved meanwhile.
+ */
+int cycle_apply(struct cycle *cycle, struct kernel *kernel, struct error *error);
+void cycle_clear(struct cycle *cycle);
+
+/* True when this would be the first time that unlisted talkers are dropped. */
+bool cycle_first_enforcement(const struct cycle *cycle);
+
+/* Puts back what cycle.snapshot holds: the table as it was, or none. */
+int cycle_take_back(struct cycle *cycle, struct kernel *kernel, struct error *error);
+
+/* Removes the table, and what an interrupted swap left. *ret_removed: was there one? */
+int cycle_remove(const char *table, struct kernel *kernel, bool *ret_removed, struct error *error);
+
+#endif
