@@ -342,14 +342,6 @@ int cycle_save(struct cycle *cycle, struct error *error)
 	return result;
 }
 
-/* The name of the table that stands in while the real one is swapped. */
-static void bridge_name(const char *table, char *buffer, size_t size)
-{
-	snprintf(buffer, size, "%s_swap", table);
-}
-
-enum { TABLE_NAME_SIZE = 96 };
-
 static int commit_and_clear(
 	struct kernel *kernel, struct nft_batch *batch, int built, struct error *error)
 {
@@ -362,39 +354,19 @@ static int commit_and_clear(
 	return result;
 }
 
-/*
- * In a swap the kernel hooks the new base chain before it switches over, and a packet may pass the
- * new one while it is still empty, and the old one when it is empty already: tens of nanoseconds,
- * but a flood gets through. So a copy of the new table stands beside the old one before it goes,
- * and until the new one is in force.
- */
-static int put_bridge(struct cycle *cycle, struct kernel *kernel, struct error *error)
+static int swap(struct cycle *cycle, struct kernel *kernel, struct error *error)
 {
-	struct ruleset bridge = *cycle->ruleset;
-	char name[TABLE_NAME_SIZE];
+	/* Only from enforcing to enforcing is there something to keep shut. */
+	bool relay = is_enforced(cycle) && !cycle->config->monitor;
 	struct nft_batch batch;
-	int result;
+	int result, built = nft_batch_swap(cycle->ruleset, cycle->generation, relay, &batch);
 
-	bridge_name(cycle->ruleset->table, name, sizeof(name));
-	bridge.table = name;
-	result = commit_and_clear(kernel, &batch, nft_batch_swap(&bridge, 0, &batch), error);
-	if (result == 0)
-		kernel_settle();
-	return result;
-}
-
-static int drop_bridge(const char *table, struct kernel *kernel, struct error *error)
-{
-	char name[TABLE_NAME_SIZE];
-	struct nft_batch batch;
-	int result;
-
-	bridge_name(table, name, sizeof(name));
-	result = kernel_has_table(kernel, name, error);
-	if (result <= 0)
+	result = commit_and_clear(kernel, &batch, built, error);
+	if (result != 0 || !relay)
 		return result;
 	kernel_settle();
-	return commit_and_clear(kernel, &batch, nft_batch_remove(name, 0, &batch), error);
+	built = nft_batch_drop_relay(cycle->ruleset, &batch);
+	return commit_and_clear(kernel, &batch, built, error);
 }
 
 static int commit_plan(struct cycle *cycle, struct kernel *kernel, struct error *error)
@@ -403,49 +375,28 @@ static int commit_plan(struct cycle *cycle, struct kernel *kernel, struct error 
 	int built;
 
 	if (cycle->plan.kind == PLAN_SWAP)
-		built = nft_batch_swap(cycle->ruleset, cycle->generation, &batch);
-	else
-		built = nft_batch_changes(cycle->ruleset, &cycle->plan, cycle->generation, &batch);
+		return swap(cycle, kernel, error);
+	built = nft_batch_changes(cycle->ruleset, &cycle->plan, cycle->generation, &batch);
 	return commit_and_clear(kernel, &batch, built, error);
 }
 
 int cycle_apply(struct cycle *cycle, struct kernel *kernel, struct error *error)
 {
-	bool bridged = false;
-	int result = 0;
-
 	for (int i = 0; i < APPLY_TRIES; i++) {
+		int result;
+
 		if (cycle->plan.kind == PLAN_NOTHING)
-			break;
-		if (cycle->plan.kind == PLAN_SWAP && is_enforced(cycle) &&
-			!cycle->config->monitor && !bridged) {
-			bridged = true;
-			result = put_bridge(cycle, kernel, error);
-			if (result == 0)
-				result = KERNEL_MOVED;
-		} else {
-			result = commit_plan(cycle, kernel, error);
-		}
+			return 0;
+		result = commit_plan(cycle, kernel, error);
 		if (result <= 0)
-			break;
+			return result;
 		result = cycle_compare(cycle, kernel, error);
 		if (result < 0)
-			break;
-		if (i == APPLY_TRIES - 1)
-			result = error_set(error, -EAGAIN,
-				"find out who does that (`nft monitor`), and try again",
-				"another program changes the firewall without a pause; gave up "
-				"after "
-				"%d tries",
-				APPLY_TRIES);
+			return result;
 	}
-	if (bridged) {
-		int dropped = drop_bridge(cycle->ruleset->table, kernel, error);
-
-		if (result == 0)
-			result = dropped;
-	}
-	return result;
+	return error_set(error, -EAGAIN, "find out who does that (`nft monitor`), and try again",
+		"another program changes the firewall without a pause; gave up after %d tries",
+		APPLY_TRIES);
 }
 
 void cycle_clear(struct cycle *cycle)
@@ -480,8 +431,7 @@ int cycle_remove(const char *table, struct kernel *kernel, bool *ret_removed, st
 	if (result < 0)
 		return result;
 	*ret_removed = result > 0;
-	if (result > 0)
-		result =
-			commit_and_clear(kernel, &batch, nft_batch_remove(table, 0, &batch), error);
-	return result < 0 ? result : drop_bridge(table, kernel, error);
+	if (result == 0)
+		return 0;
+	return commit_and_clear(kernel, &batch, nft_batch_remove(table, 0, &batch), error);
 }

@@ -75,7 +75,7 @@ bool cycle_first_enforcement(const struct cycle *cycle);
 /* Puts back what cycle.snapshot holds: the table as it was, or none. */
 int cycle_take_back(struct cycle *cycle, struct kernel *kernel, struct error *error);
 
-/* Removes the table, and what an interrupted swap left. *ret_removed: was there one? */
+/* Removes the table. *ret_removed: was there one? */
 int cycle_remove(const char *table, struct kernel *kernel, bool *ret_removed, struct error *error);
 
 #endif

@@ -8,8 +8,6 @@
 enum {
 	MAX_KEYS = 32,	    /* of one table */
 	MAX_SUGGESTED = 40, /* bytes of a text that a near key is looked for */
-	BUDGET_FACTOR = 4,  /* visits a node of a document may have on average */
-	BUDGET_LEAST = 10000,
 };
 
 struct open_node {
@@ -38,14 +36,10 @@ struct quote node_quote(const yaml_node_t *node)
 	return quote(node_text(node), node_length(node));
 }
 
-static struct place place_of(uint32_t source, const yaml_mark_t *mark)
-{
-	return (struct place){source, (uint32_t)mark->line + 1, (uint32_t)mark->column + 1};
-}
-
 struct place reader_place(const struct reader *reader, const yaml_node_t *node)
 {
-	return place_of(reader->source, &node->start_mark);
+	return (struct place){reader->source, (uint32_t)node->start_mark.line + 1,
+		(uint32_t)node->start_mark.column + 1};
 }
 
 void reader_error(struct reader *reader, const yaml_node_t *node, const char *format, ...)
@@ -350,56 +344,109 @@ struct suggestion nearest_text(const struct nearest *nearest)
 	return suggestion;
 }
 
-static void report_unreadable(
-	struct report *report, uint32_t source, size_t offset, const char *problem)
-{
-	const struct config_source *text = &report->sources[source];
-	struct place place = report_place_of_byte(report, source, offset);
-	unsigned byte = offset < text->length ? (unsigned char)text->data[offset] : 0x80;
+/* From the bytes of a source to a YAML document. */
 
-	if (byte < 0x80)
-		report_error(
-			report, place, "a control character (byte 0x%02x) cannot stand here", byte);
-	else
-		report_error(report, place, "not UTF-8 text: %s", problem);
+enum {
+	/* libyaml's work grows with the square of the depth of [ and {; the schema has four levels.
+	 */
+	MAX_FLOW_DEPTH = 64,
+	PIECE = 1024,	   /* bytes handed to libyaml at once: how far it can go too deep */
+	BUDGET_FACTOR = 4, /* visits a node of a document may have on average */
+	BUDGET_LEAST = 10000,
+};
+
+struct load {
+	yaml_parser_t parser;
+	struct report *report;
+	uint32_t index; /* of the source */
+	const struct config_source *source;
+	size_t start; /* behind a byte order mark, which is no column */
+	size_t at;
+	bool too_deep;
+};
+
+static int feed(void *data, unsigned char *buffer, size_t size, size_t *ret_size)
+{
+	struct load *load = data;
+	size_t left = load->source->length - load->at;
+	size_t piece = size < PIECE ? size : PIECE;
+
+	if (load->parser.flow_level > MAX_FLOW_DEPTH) {
+		load->too_deep = true;
+		return 0;
+	}
+	if (piece > left)
+		piece = left;
+	if (piece > 0)
+		memcpy(buffer, load->source->data + load->at, piece);
+	load->at += piece;
+	*ret_size = piece;
+	return 1;
 }
 
-static void report_yaml_error(
-	struct report *report, uint32_t source, const yaml_parser_t *parser, size_t skipped)
+static struct place place_of(const struct load *load, const yaml_mark_t *mark)
 {
+	return (struct place){load->index, (uint32_t)mark->line + 1, (uint32_t)mark->column + 1};
+}
+
+static void report_unreadable(struct load *load, const char *problem)
+{
+	size_t offset = load->parser.problem_offset + load->start;
+	struct place place = report_place_of_byte(load->report, load->index, offset);
+	unsigned byte = 0x80;
+
+	if (offset < load->source->length)
+		byte = (unsigned char)load->source->data[offset];
+	if (byte < 0x80)
+		report_error(load->report, place,
+			"a control character (byte 0x%02x) cannot stand here", byte);
+	else
+		report_error(load->report, place, "not UTF-8 text: %s", problem);
+}
+
+static void report_invalid(struct load *load, const char *problem)
+{
+	const yaml_parser_t *parser = &load->parser;
 	const yaml_mark_t *mark = &parser->problem_mark;
-	const char *problem = parser->problem ? parser->problem : "unreadable";
 	const char *hint = "";
 	char from[48] = "";
 
-	if (parser->error == YAML_MEMORY_ERROR) {
-		report->no_memory = true;
-		return;
-	}
-	if (parser->error == YAML_READER_ERROR) {
-		report_unreadable(report, source, parser->problem_offset + skipped, problem);
-		return;
-	}
-	if (report_is_tab(report, place_of(source, mark)))
+	if (report_is_tab(load->report, place_of(load, mark)))
 		hint = "; YAML is indented with spaces, not with tabs";
 	if (parser->context && parser->context_mark.line != mark->line)
 		snprintf(from, sizeof(from), " (from line %zu)", parser->context_mark.line + 1);
-	report_error(report, place_of(source, mark), "not valid YAML: %s%s%s%s%s", problem,
+	report_error(load->report, place_of(load, mark), "not valid YAML: %s%s%s%s%s", problem,
 		parser->context ? ", " : "", parser->context ? parser->context : "", from, hint);
 }
 
+static void report_yaml_error(struct load *load)
+{
+	const yaml_parser_t *parser = &load->parser;
+	const char *problem = parser->problem ? parser->problem : "unreadable";
+
+	if (parser->error == YAML_MEMORY_ERROR)
+		load->report->no_memory = true;
+	else if (load->too_deep)
+		report_error(load->report, place_of(load, &parser->mark),
+			"too many brackets in brackets");
+	else if (parser->error == YAML_READER_ERROR)
+		report_unreadable(load, problem);
+	else
+		report_invalid(load, problem);
+}
+
 /* Refuses what follows the first document. */
-static bool check_end(struct report *report, uint32_t source, yaml_parser_t *parser, size_t skipped)
+static bool check_end(struct load *load)
 {
 	yaml_document_t second;
 	bool one = true;
 
-	if (!yaml_parser_load(parser, &second)) {
-		report_yaml_error(report, source, parser, skipped);
+	if (!yaml_parser_load(&load->parser, &second)) {
+		report_yaml_error(load);
 		return false;
 	}
 	if (yaml_document_get_root_node(&second)) {
-		report_error(report, place_of(source, &second.start_mark),
+		report_error(load->report, place_of(load, &second.start_mark),
 			"a second YAML document (---) starts here; a file holds one");
 		one = false;
 	}
@@ -407,24 +454,21 @@ static bool check_end(struct report *report, uint32_t source, yaml_parser_t *par
 	return one;
 }
 
-static bool load(struct reader *reader, yaml_parser_t *parser, bool *ret_empty)
+static bool load_document(struct load *load, yaml_document_t *ret_document, bool *ret_empty)
 {
-	struct report *report = reader->report;
-	const struct config_source *source = &report->sources[reader->source];
-	/* A byte order mark is no column. */
-	size_t skipped =
-		source->length >= 3 && memcmp(source->data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+	const struct config_source *source = load->source;
 
-	yaml_parser_set_encoding(parser, YAML_UTF8_ENCODING);
-	yaml_parser_set_input_string(
-		parser, (const unsigned char *)source->data + skipped, source->length - skipped);
-	if (!yaml_parser_load(parser, &reader->document)) {
-		report_yaml_error(report, reader->source, parser, skipped);
+	if (source->length >= 3 && memcmp(source->data, "\xef\xbb\xbf", 3) == 0)
+		load->at = load->start = 3;
+	yaml_parser_set_encoding(&load->parser, YAML_UTF8_ENCODING);
+	yaml_parser_set_input(&load->parser, feed, load);
+	if (!yaml_parser_load(&load->parser, ret_document)) {
+		report_yaml_error(load);
 		return false;
 	}
-	*ret_empty = !yaml_document_get_root_node(&reader->document);
-	if (*ret_empty || !check_end(report, reader->source, parser, skipped)) {
-		yaml_document_delete(&reader->document);
+	*ret_empty = !yaml_document_get_root_node(ret_document);
+	if (*ret_empty || !check_end(load)) {
+		yaml_document_delete(ret_document);
 		return false;
 	}
 	return true;
@@ -433,17 +477,17 @@ static bool load(struct reader *reader, yaml_parser_t *parser, bool *ret_empty)
 bool reader_open(struct reader *reader, struct report *report, struct build *build, uint32_t source,
 	bool *ret_empty)
 {
-	yaml_parser_t parser;
+	struct load load = {.report = report, .index = source, .source = &report->sources[source]};
 	bool loaded;
 
 	*reader = (struct reader){.report = report, .build = build, .source = source};
 	*ret_empty = false;
-	if (!yaml_parser_initialize(&parser)) {
+	if (!yaml_parser_initialize(&load.parser)) {
 		report->no_memory = true;
 		return false;
 	}
-	loaded = load(reader, &parser, ret_empty);
-	yaml_parser_delete(&parser);
+	loaded = load_document(&load, &reader->document, ret_empty);
+	yaml_parser_delete(&load.parser);
 	if (!loaded)
 		return false;
 	reader->budget = BUDGET_LEAST + BUDGET_FACTOR * (uint64_t)(reader->document.nodes.top -

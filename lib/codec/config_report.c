@@ -14,7 +14,7 @@ enum {
 
 bool array_grow(void *array_pointer, size_t *capacity, size_t count, size_t item_size)
 {
-	void *array;
+	void *array, *larger;
 	size_t wanted = *capacity ? *capacity * 2 : 16;
 
 	if (count < *capacity)
@@ -22,10 +22,10 @@ bool array_grow(void *array_pointer, size_t *capacity, size_t count, size_t item
 	memcpy(&array, array_pointer, sizeof(array));
 	if (wanted > SIZE_MAX / item_size)
 		return false;
-	array = realloc(array, wanted * item_size);
-	if (!array)
+	larger = realloc(array, wanted * item_size);
+	if (!larger)
 		return false;
-	memcpy(array_pointer, &array, sizeof(array));
+	memcpy(array_pointer, &larger, sizeof(larger));
 	*capacity = wanted;
 	return true;
 }

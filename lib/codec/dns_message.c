@@ -30,8 +30,9 @@ enum {
 	TYPE_SOA = 6,
 	TYPE_OPT = 41,
 
-	SOA_FIXED_SIZE = 20, /* behind the two names */
-	SRV_FIXED_SIZE = 6,  /* before the target */
+	RECORD_FIXED_SIZE = 10, /* between the owner and the data */
+	SOA_FIXED_SIZE = 20,	/* behind the two names */
+	SRV_FIXED_SIZE = 6,	/* before the target */
 };
 
 /* An uncompressed name in lower case. */
@@ -41,7 +42,7 @@ struct wire_name {
 };
 
 struct record {
-	struct wire_name owner;
+	size_t owner; /* offset of the name */
 	uint16_t type, class;
 	uint32_t ttl;
 	size_t data, data_length; /* offset into the message; lies within it */
@@ -51,7 +52,8 @@ struct message {
 	const uint8_t *bytes;
 	size_t length;
 	uint16_t flags, questions, answers, authorities, additionals;
-	size_t answer_start, authority_start;
+	size_t answer_start;
+	struct wire_name asked;
 };
 
 /* What the sections behind the answers say. */
@@ -177,23 +179,76 @@ static bool name_to_text(const struct wire_name *name, char *buffer, size_t *ret
 	return true;
 }
 
+/* Moves *at behind a name without following its pointer. */
+static bool name_skip(const struct message *message, size_t *at)
+{
+	size_t position = *at;
+
+	while (position < message->length) {
+		uint8_t label = message->bytes[position];
+		bool pointer = (label & 0xc0) == 0xc0;
+		if (label > LABEL_MAX && !pointer)
+			return false;
+		position += pointer ? 2U : label + 1U;
+		if (pointer || !label)
+			break;
+	}
+	*at = position;
+	return position <= message->length;
+}
+
 static bool record_read(const struct message *message, size_t *at, struct record *ret_record)
 {
 	size_t position = *at;
 
-	if (!name_read(message, &position, &ret_record->owner) || message->length - position < 10)
+	if (!name_skip(message, &position) || message->length - position < RECORD_FIXED_SIZE)
 		return false;
 	const uint8_t *fixed = message->bytes + position;
-	position += 10;
+	ret_record->owner = *at;
 	ret_record->type = read16(fixed);
 	ret_record->class = read16(fixed + 2);
 	ret_record->ttl = read_ttl(fixed + 4);
 	ret_record->data_length = read16(fixed + 8);
-	ret_record->data = position;
-	if (ret_record->data_length > message->length - position)
+	ret_record->data = position + RECORD_FIXED_SIZE;
+	if (ret_record->data_length > message->length - ret_record->data)
 		return false;
-	*at = position + ret_record->data_length;
+	*at = ret_record->data + ret_record->data_length;
 	return true;
+}
+
+/* Does the record stand at the end of the chain? False when its owner cannot be read. */
+static bool owner_compare(const struct message *message, const struct record *record,
+	const struct chain *chain, bool *ret_same)
+{
+	/* What nearly every server sends: a pointer to the question. */
+	if (!chain->hops && read16(message->bytes + record->owner) == (0xc000 | HEADER_SIZE)) {
+		*ret_same = true;
+		return true;
+	}
+	struct wire_name owner;
+	size_t at = record->owner;
+	if (!name_read(message, &at, &owner))
+		return false;
+	*ret_same = name_equal(&owner, &chain->end);
+	return true;
+}
+
+/* The next record in the answer section that counts: of this type, at the end of the chain. */
+static bool next_record(const struct message *message, const struct chain *chain, uint16_t type,
+	size_t *at, unsigned *left, struct record *ret_record)
+{
+	bool same;
+
+	for (; *left; (*left)--) {
+		if (!record_read(message, at, ret_record))
+			break;
+		if (ret_record->class != CLASS_IN || ret_record->type != type ||
+			!owner_compare(message, ret_record, chain, &same) || !same)
+			continue;
+		(*left)--;
+		return true;
+	}
+	return false;
 }
 
 static bool header_read(const uint8_t *bytes, size_t length, const char *name, uint16_t type,
@@ -201,15 +256,13 @@ static bool header_read(const uint8_t *bytes, size_t length, const char *name, u
 {
 	if (length < HEADER_SIZE)
 		return false;
-	*message = (struct message){
-		.bytes = bytes,
-		.length = length,
-		.flags = read16(bytes + 2),
-		.questions = read16(bytes + 4),
-		.answers = read16(bytes + 6),
-		.authorities = read16(bytes + 8),
-		.additionals = read16(bytes + 10),
-	};
+	message->bytes = bytes;
+	message->length = length;
+	message->flags = read16(bytes + 2);
+	message->questions = read16(bytes + 4);
+	message->answers = read16(bytes + 6);
+	message->authorities = read16(bytes + 8);
+	message->additionals = read16(bytes + 10);
 	if (!(message->flags & FLAG_QR) || message->flags & (FLAG_OPCODE | FLAG_TC))
 		return false;
 
@@ -219,11 +272,11 @@ static bool header_read(const uint8_t *bytes, size_t length, const char *name, u
 		message->answer_start = HEADER_SIZE;
 		return true;
 	}
-	struct wire_name asked, question;
+	struct wire_name question;
 	size_t at = HEADER_SIZE;
-	if (message->questions != 1 || !name_from_text(name, &asked) ||
+	if (message->questions != 1 || !name_from_text(name, &message->asked) ||
 		!name_read(message, &at, &question) || length - at < 4 ||
-		!name_equal(&asked, &question) || read16(bytes + at) != type ||
+		!name_equal(&message->asked, &question) || read16(bytes + at) != type ||
 		read16(bytes + at + 2) != CLASS_IN)
 		return false;
 	message->answer_start = at + 4;
@@ -241,7 +294,6 @@ static bool sections_read(struct message *message, struct verdict *ret_verdict)
 	for (unsigned i = 0; i < message->answers; i++)
 		if (!record_read(message, &at, &record))
 			return false;
-	message->authority_start = at;
 	for (unsigned i = 0; i < message->authorities; i++) {
 		if (!record_read(message, &at, &record))
 			return false;
@@ -292,15 +344,17 @@ static enum answer_reason chain_step(const struct message *message, uint16_t typ
 {
 	struct record record;
 	size_t at = message->answer_start;
-	bool alias = false;
+	bool alias = false, same;
 	uint32_t ttl = UINT32_MAX;
 
 	for (unsigned i = 0; i < message->answers; i++) {
 		if (!record_read(message, &at, &record))
 			return REASON_GARBAGE;
-		if (record.class != CLASS_IN ||
-			(record.type != type && record.type != TYPE_CNAME) ||
-			!name_equal(&record.owner, &chain->end))
+		if (record.class != CLASS_IN || (record.type != type && record.type != TYPE_CNAME))
+			continue;
+		if (!owner_compare(message, &record, chain, &same))
+			return REASON_GARBAGE;
+		if (!same)
 			continue;
 		ttl = record.ttl < ttl ? record.ttl : ttl;
 		if (record.type == type) {
@@ -324,14 +378,15 @@ static enum answer_reason chain_step(const struct message *message, uint16_t typ
 }
 
 static enum answer_reason chain_follow(
-	const struct message *message, const char *name, uint16_t type, struct chain *chain)
+	const struct message *message, uint16_t type, struct chain *chain)
 {
 	struct wire_name next;
 	bool alias;
 
-	*chain = (struct chain){.ttl = UINT32_MAX};
-	if (!name_from_text(name, &chain->end))
-		return REASON_GARBAGE;
+	chain->end = message->asked;
+	chain->hops = 0;
+	chain->ttl = UINT32_MAX;
+	chain->found = false;
 	for (;;) {
 		enum answer_reason reason = chain_step(message, type, chain, &alias, &next);
 		if (reason || !alias)
@@ -352,14 +407,10 @@ static bool collect_addrs(const struct message *message, const struct chain *cha
 {
 	enum family family = type == DNS_A ? FAMILY_IPV4 : FAMILY_IPV6;
 	size_t size = type == DNS_A ? 4 : 16, at = message->answer_start, count = 0, kept = 0;
+	unsigned left = message->answers;
 	struct record record;
 
-	for (unsigned i = 0; i < message->answers; i++) {
-		if (!record_read(message, &at, &record))
-			return false;
-		if (record.class != CLASS_IN || record.type != type ||
-			!name_equal(&record.owner, &chain->end))
-			continue;
+	while (next_record(message, chain, type, &at, &left, &record)) {
 		if (record.data_length != size)
 			return false;
 		if (count == DNS_MAX_RECORDS)
@@ -406,18 +457,13 @@ static bool collect_targets(const struct message *message, const struct chain *c
 {
 	struct record record;
 	size_t at = message->answer_start, count = 0;
+	unsigned left = message->answers;
 	bool no_service = false;
 
-	for (unsigned i = 0; i < message->answers; i++) {
-		if (!record_read(message, &at, &record))
-			return false;
-		if (record.class != CLASS_IN || record.type != DNS_SRV ||
-			!name_equal(&record.owner, &chain->end))
-			continue;
+	while (next_record(message, chain, DNS_SRV, &at, &left, &record)) {
 		struct wire_name wire;
 		size_t data = record.data + SRV_FIXED_SIZE;
-		if (record.data_length <= SRV_FIXED_SIZE || !name_read(message, &data, &wire) ||
-			data != record.data + record.data_length)
+		if (!name_read(message, &data, &wire) || data != record.data + record.data_length)
 			return false;
 		char text[WIRE_NAME_MAX], target[FQDN_SIZE];
 		size_t length, offset;
@@ -479,7 +525,7 @@ struct answer dns_decode(const uint8_t *bytes, size_t length, const char *name, 
 		return could_not_ask(REASON_GARBAGE);
 	if (verdict.extended_rcode)
 		return could_not_ask(REASON_OTHER_RCODE);
-	reason = chain_follow(&message, name, (uint16_t)type, &chain);
+	reason = chain_follow(&message, (uint16_t)type, &chain);
 	if (reason)
 		return could_not_ask(reason);
 	if (!chain.found)

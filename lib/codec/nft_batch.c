@@ -362,8 +362,26 @@ static void put_all_elements(
 	writer_close(&writer);
 }
 
-int nft_batch_swap(const struct ruleset *ruleset, uint32_t generation, struct nft_batch *ret_batch)
+static struct chain relay_chain(const struct ruleset *ruleset)
 {
+	struct chain relay = ruleset->chains[0];
+
+	relay.name = "prerouting_relay";
+	relay.priority = PRIORITY_RELAY;
+	return relay;
+}
+
+static void put_rules(
+	struct nft_batch *batch, const struct ruleset *ruleset, const struct chain *chain)
+{
+	for (size_t i = 0; i < chain->count; i++)
+		put_rule(batch, ruleset, chain, &chain->rules[i]);
+}
+
+int nft_batch_swap(const struct ruleset *ruleset, uint32_t generation, bool relay,
+	struct nft_batch *ret_batch)
+{
+	struct chain relayed = relay_chain(ruleset);
 	struct nft_batch batch = {0};
 
 	begin(&batch, generation);
@@ -377,11 +395,35 @@ int nft_batch_swap(const struct ruleset *ruleset, uint32_t generation, struct nf
 		put_set(&batch, ruleset, &ruleset->sets[i]);
 	for (size_t i = 0; i < ruleset->set_count; i++)
 		put_all_elements(&batch, ruleset, &ruleset->sets[i]);
-	for (size_t i = 0; i < ruleset->chain_count; i++) {
-		for (size_t j = 0; j < ruleset->chains[i].count; j++)
-			put_rule(
-				&batch, ruleset, &ruleset->chains[i], &ruleset->chains[i].rules[j]);
+	for (size_t i = 0; i < ruleset->chain_count; i++)
+		put_rules(&batch, ruleset, &ruleset->chains[i]);
+	if (relay) {
+		put_chain(&batch, ruleset, &relayed);
+		put_rules(&batch, ruleset, &relayed);
 	}
+	return end(&batch, ret_batch);
+}
+
+static void put_in_chain(struct nft_batch *batch, const struct ruleset *ruleset,
+	const char *chain, uint16_t command, uint16_t table_type, uint16_t chain_type)
+{
+	struct nlmsghdr *message = open_message(batch, command, 0);
+
+	if (!message)
+		return;
+	mnl_attr_put_strz(message, table_type, ruleset->table);
+	mnl_attr_put_strz(message, chain_type, chain);
+	close_message(batch, message);
+}
+
+int nft_batch_drop_relay(const struct ruleset *ruleset, struct nft_batch *ret_batch)
+{
+	const char *name = relay_chain(ruleset).name;
+	struct nft_batch batch = {0};
+
+	begin(&batch, 0);
+	put_in_chain(&batch, ruleset, name, NFT_MSG_DELRULE, NFTA_RULE_TABLE, NFTA_RULE_CHAIN);
+	put_in_chain(&batch, ruleset, name, NFT_MSG_DELCHAIN, NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME);
 	return end(&batch, ret_batch);
 }
 
@@ -549,6 +591,8 @@ void nft_batch_describe(
 		{NFT_MSG_NEWTABLE, NFTA_TABLE_NAME, "table"},
 		{NFT_MSG_DELTABLE, NFTA_TABLE_NAME, "table"},
 		{NFT_MSG_NEWCHAIN, NFTA_CHAIN_NAME, "chain"},
+		{NFT_MSG_DELCHAIN, NFTA_CHAIN_NAME, "chain"},
+		{NFT_MSG_DELRULE, NFTA_RULE_CHAIN, "the rules of chain"},
 		{NFT_MSG_NEWSET, NFTA_SET_NAME, "set"},
 		{NFT_MSG_NEWRULE, NFTA_RULE_CHAIN, "a rule of chain"},
 		{NFT_MSG_NEWSETELEM, NFTA_SET_ELEM_LIST_SET, "set"},

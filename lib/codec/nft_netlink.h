@@ -34,9 +34,18 @@ struct nft_batch {
 	bool failed; /* out of memory, sticky */
 };
 
-/* The whole table, in place of whatever table of that name is there. -ENOMEM. `generation`: the
- * transaction is refused (ERESTART) when the ruleset is no longer of that generation; 0: any. */
-int nft_batch_swap(const struct ruleset *ruleset, uint32_t generation, struct nft_batch *ret_batch);
+/*
+ * The whole table, in place of whatever table of that name is there. -ENOMEM. `generation`: the
+ * transaction is refused (ERESTART) when the ruleset is no longer of that generation; 0: any.
+ *
+ * The kernel hooks a new base chain before it switches generations. A packet may pass the new chain
+ * while that is still empty, and the old one when that is empty already: some 10 ns a swap, but a flood
+ * gets through. `relay` adds a second base chain behind both, with the same rules: whoever slips
+ * through meets it live. Take it out with nft_batch_drop_relay() once no packet is under way any more.
+ */
+int nft_batch_swap(const struct ruleset *ruleset, uint32_t generation, bool relay,
+	struct nft_batch *ret_batch);
+int nft_batch_drop_relay(const struct ruleset *ruleset, struct nft_batch *ret_batch);
 /* The changes of a PLAN_ELEMENTS. */
 int nft_batch_changes(const struct ruleset *ruleset, const struct plan *plan, uint32_t generation,
 	struct nft_batch *ret_batch);

@@ -421,10 +421,11 @@ static bool parse_line(struct parser *parser, struct line *line)
 }
 
 /* The last line, and whether it fits what stands before. Returns the length without it. */
-static bool check_end(const char *data, size_t length, size_t *ret_body)
+static bool check_end(
+	const char *data, size_t length, size_t *ret_body, uint64_t *ret_lines)
 {
 	const char *end;
-	uint64_t lines, sum;
+	uint64_t sum;
 	struct line line;
 	const char *keyword;
 	size_t size;
@@ -437,7 +438,7 @@ static bool check_end(const char *data, size_t length, size_t *ret_body)
 	end++;
 	line = (struct line){.at = end, .end = data + length - 1};
 	if (!word(&line, &keyword, &size) || size != 3 || memcmp(keyword, "end", 3) != 0 ||
-		!number(&line, SIZE_MAX, &lines) || !hexadecimal(&line, &sum) ||
+		!number(&line, SIZE_MAX, ret_lines) || !hexadecimal(&line, &sum) ||
 		line.at != line.end)
 		return false;
 	*ret_body = (size_t)(end - data);
@@ -459,12 +460,13 @@ int state_parse(const char *data, size_t length, struct saved_state **ret_state,
 {
 	struct parser parser = {.state = calloc(1, sizeof(*parser.state))};
 	size_t body, at = sizeof(first_line) - 1, lines = 1;
+	uint64_t counted = 0;
 	bool good;
 
 	*ret_line = 1;
 	if (!parser.state)
 		return -ENOMEM;
-	good = length >= at && memcmp(data, first_line, at) == 0 && check_end(data, length, &body);
+	good = length >= at && memcmp(data, first_line, at) == 0 && check_end(data, length, &body, &counted);
 	while (good && at < body) {
 		const char *feed = memchr(data + at, '\n', body - at);
 		struct line line = {.at = data + at, .end = feed};
@@ -474,6 +476,8 @@ int state_parse(const char *data, size_t length, struct saved_state **ret_state,
 		if (feed)
 			at = (size_t)(feed - data) + 1;
 	}
+	if (good && lines - 1 != counted)
+		good = false;
 	if (!good) {
 		state_free(parser.state);
 		return parser.no_memory ? -ENOMEM : -EBADMSG;

@@ -132,13 +132,19 @@ static struct element lone(const struct addr *addr)
 	return (struct element){.prefix = prefix_of(addr, addr_bits((enum family)addr->family))};
 }
 
-/* An unlisted source whose flow was let in by the old list, or by there being no list. */
-static bool lost_its_permit(
-	const struct planner *planner, const struct set *set, bool had_set, const struct addr *addr)
+/*
+ * An unlisted source whose flow was let in by the old list, or by there being none that enforced. Not
+ * one that only answers flows that the PBX opened: to let those in is what `replies: accept` is for.
+ */
+static bool lost_its_permit(const struct planner *planner, const struct set *set, bool was_enforced,
+	const struct talker *talker)
 {
-	if (addr->family != set->family || ruleset_permits(planner->wanted, set->service, addr))
+	if (talker->service != set->service || talker->addr.family != set->family ||
+		ruleset_permits(planner->wanted, set->service, &talker->addr))
 		return false;
-	return !had_set || observed_permits(planner, set->service, addr);
+	if (!was_enforced && !talker->opened_here)
+		return true;
+	return observed_permits(planner, set->service, &talker->addr);
 }
 
 /*
@@ -148,6 +154,7 @@ static bool lost_its_permit(
 static void fill_revoked(struct planner *planner, struct set *set, const struct set *old,
 	const struct talker *talkers, size_t talker_count)
 {
+	bool was_enforced = old && !planner->observed->monitor;
 	const struct set *hosts = NULL;
 	size_t room = (old ? old->count : 0) + talker_count, count = 0;
 	struct element *elements;
@@ -176,8 +183,7 @@ static void fill_revoked(struct planner *planner, struct set *set, const struct 
 			elements[count++] = lone(addr);
 	}
 	for (size_t i = 0; i < talker_count; i++) {
-		if (talkers[i].service == set->service &&
-			lost_its_permit(planner, set, old != NULL, &talkers[i].addr))
+		if (lost_its_permit(planner, set, was_enforced, &talkers[i]))
 			elements[count++] = lone(&talkers[i].addr);
 	}
 	set->elements = elements;

@@ -28,7 +28,7 @@
 #include <unistd.h>
 
 enum {
-	PORT_QUESTIONS = 100, /* a source port serves no more */
+	PORT_QUESTIONS = 50, /* half of what is promised: the kernel may give a port twice */
 #ifdef ARES_OPT_UDP_MAX_QUERIES
 	CHANNEL_QUESTIONS = INT_MAX, /* c-ares changes the port itself */
 #else
@@ -310,6 +310,21 @@ static void ask_again(struct resolver *r, struct question *question)
 	else
 		r->again_first = question;
 	r->again_last = question;
+}
+
+/*
+ * The other way round than they failed: c-ares 1.34 drops a whole connection for one malformed
+ * reply, and those that stood behind the culprit now stand before it.
+ */
+static void ask_again_first(struct resolver *r, struct question *question)
+{
+	if (question->again)
+		return;
+	question->again = true;
+	question->next_again = r->again_first;
+	r->again_first = question;
+	if (!r->again_last)
+		r->again_last = question;
 }
 
 /* The first answer: frees the slot. */
@@ -754,20 +769,20 @@ static void transport_failed(
 	server_missed(server, question->sent, now);
 	channel->broken = true;
 	if (question->faults++ < MAX_TRANSPORT_FAULTS + r->server_count - 1)
-		ask_again(r, question);
+		ask_again_first(r, question);
 	else if (!another_server(r, question)) {
 		r->mute++;
-		question_fail(r, question, REASON_NO_SERVER);
+		question_fail(r, question, (enum answer_reason)question->reason);
 	}
 }
 
 /* A server said that it cannot answer: another one may. */
 static void reply_failed(struct resolver *r, struct question *question, struct channel *channel,
-	const uint8_t *bytes, int64_t now)
+	const uint8_t *bytes, int length, int64_t now)
 {
 	bool more_steps = question->step + 1U < r->steps;
 
-	if (bytes && (bytes[3] & 0x0f) == RCODE_FORMERR && channel->edns) {
+	if (length > 3 && (bytes[3] & 0x0f) == RCODE_FORMERR && channel->edns) {
 		channel->server->plain = true;
 		ask_again(r, question);
 	} else if (untried_server(r, question)) {
@@ -840,7 +855,7 @@ static void reply_handle(struct resolver *r, struct question *question, struct a
 		return; /* our own clock decides */
 	question->reason = (uint8_t)answer.reason;
 	if (bytes)
-		reply_failed(r, question, channel, bytes, now);
+		reply_failed(r, question, channel, bytes, length, now);
 	else
 		transport_failed(r, question, channel, now);
 }

@@ -1,0 +1,558 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * From config and answers to what the kernel is told, on a model of the kernel: elements in sorted
+ * lists, which refuses what the real one refuses.
+ */
+#include "check.h"
+
+#include "allowlist.h"
+#include "config.h"
+#include "plan.h"
+#include "roster.h"
+#include "ruleset.h"
+
+#include <string.h>
+
+enum { ROUNDS = 3000, OWNERS_MAX = 12, NOW = 1700000000, MODEL_MAX = 128 };
+
+static const char shape[] = "the shape";
+
+static struct addr addr(const char *text)
+{
+	struct addr result;
+
+	assert_true(addr_parse(text, strlen(text), &result));
+	return result;
+}
+
+/* Addresses of a small world, so that they meet. */
+static struct addr random_addr(struct dice *dice)
+{
+	struct addr result = addr(dice_roll(dice, 3) ? "203.0.113.0" : "2001:db8::");
+
+	result.bytes[result.family == FAMILY_IPV4 ? 3 : 15] = (uint8_t)dice_roll(dice, 32);
+	if (result.family == FAMILY_IPV6)
+		result.bytes[7] = (uint8_t)dice_roll(dice, 3);
+	return result;
+}
+
+static struct prefix random_prefix(struct dice *dice)
+{
+	struct addr base = random_addr(dice);
+
+	return prefix_of(&base, addr_bits(base.family) - dice_roll(dice, 6));
+}
+
+/* A config that is made by hand, and its roster with answers. */
+struct world {
+	struct config config;
+	struct service services[2];
+	struct port_range ports[2];
+	struct guard guard;
+	struct owner owners[OWNERS_MAX];
+	struct prefix fixed[OWNERS_MAX], locals[3];
+	const char *names[OWNERS_MAX][1];
+	char ids[OWNERS_MAX][8], texts[OWNERS_MAX][32];
+	struct roster *roster;
+	struct allowlist allowlist;
+	struct ruleset *ruleset;
+};
+
+static void fill_config(struct world *world, struct dice *dice)
+{
+	struct config *config = &world->config;
+
+	world->services[0] = (struct service){
+		.name = "sip", .ports = &world->ports[0], .port_count = 1, .local = true};
+	world->services[1] = (struct service){.name = "web", .ports = &world->ports[1], .port_count = 1};
+	world->ports[0] = (struct port_range){PROTOCOL_UDP, 5060, 5060};
+	world->ports[1] = (struct port_range){PROTOCOL_TCP, 80, 80};
+	world->guard = (struct guard){.max_addresses = 8};
+	config->services = world->services;
+	config->service_count = 2;
+	config->guards = &world->guard;
+	config->guard_count = 1;
+	config->owners = world->owners;
+	config->owner_count = 1 + dice_roll(dice, OWNERS_MAX);
+	config->local_subnets = world->locals;
+	config->local_subnet_count = dice_roll(dice, 4);
+	config->hold = config->gone = 3600;
+	config->table = "sipfence";
+	config->log_rate = 6;
+	config->log_rate_unit = 60;
+	config->log_prefix = "sipfence ";
+	for (size_t i = 0; i < config->local_subnet_count; i++)
+		world->locals[i] = random_prefix(dice);
+	for (size_t i = 0; i < config->owner_count; i++) {
+		struct owner *owner = &world->owners[i];
+
+		snprintf(world->ids[i], sizeof(world->ids[i]), "%zu", 20 + i);
+		snprintf(world->texts[i], sizeof(world->texts[i]), "h%u.example", dice_roll(dice, 8));
+		world->names[i][0] = world->texts[i];
+		world->fixed[i] = random_prefix(dice);
+		*owner = (struct owner){
+			.id = world->ids[i],
+			.names = world->names[i],
+			.name_count = dice_roll(dice, 4) > 0,
+			.fixed = &world->fixed[i],
+			.fixed_count = dice_roll(dice, 3) == 0,
+			.services = 1 + dice_roll(dice, 3),
+			.kind = dice_roll(dice, 4) ? OWNER_EXTENSION : OWNER_PEER,
+			.ipv6_prefix = dice_roll(dice, 3) ? 128 : 64,
+		};
+	}
+}
+
+static void fill_answers(struct world *world, struct dice *dice)
+{
+	for (size_t i = 0; i < world->roster->host_count; i++) {
+		for (int family = 0; family < FAMILY_COUNT; family++) {
+			struct addr value = random_addr(dice);
+			struct answer answer = {
+				.kind = ANSWER_ADDRESSES, .addrs = &value, .count = 1};
+
+			if (value.family != family)
+				answer = (struct answer){.kind = ANSWER_NO_DATA};
+			assert_true(host_take(&world->roster->hosts[i], (enum family)family,
+					    &answer, 0, NOW) >= 0);
+		}
+	}
+}
+
+static void make_world(struct world *world, struct dice *dice, bool accept_replies)
+{
+	memset(world, 0, sizeof(*world));
+	fill_config(world, dice);
+	world->config.accept_replies = accept_replies;
+	assert_int_equal(roster_build(&world->config, NULL, &world->roster), 0);
+	fill_answers(world, dice);
+	assert_int_equal(
+		allowlist_build(&world->config, world->roster, NOW, &world->allowlist), 0);
+	assert_int_equal(ruleset_build(&world->config, &world->allowlist, &world->ruleset), 0);
+}
+
+static void clear_world(struct world *world)
+{
+	ruleset_free(world->ruleset);
+	allowlist_clear(&world->allowlist);
+	roster_free(world->roster);
+}
+
+/* What a kernel that holds `ruleset` would show. */
+static struct observed *observe(const struct ruleset *ruleset)
+{
+	struct observed *observed = calloc(1, sizeof(*observed));
+
+	assert_non_null(observed);
+	observed->present = true;
+	observed->shape = shape;
+	observed->sets = arena_alloc(&observed->arena, ruleset->set_count * sizeof(struct set));
+	assert_non_null(observed->sets);
+	observed->set_count = ruleset->set_count;
+	memcpy(observed->sets, ruleset->sets, ruleset->set_count * sizeof(struct set));
+	for (size_t i = 0; i < observed->set_count; i++) {
+		struct set *set = &observed->sets[i];
+		struct element *room =
+			arena_alloc(&observed->arena, MODEL_MAX * sizeof(struct element));
+
+		assert_non_null(room);
+		assert_true(set->count < MODEL_MAX);
+		if (set->count)
+			memcpy(room, set->elements, set->count * sizeof(struct element));
+		set->elements = room;
+	}
+	return observed;
+}
+
+static void model_delete(struct set *set, const struct element *element)
+{
+	for (size_t i = 0; i < set->count; i++) {
+		if (prefix_compare(&set->elements[i].prefix, &element->prefix) != 0)
+			continue;
+		memmove(&set->elements[i], &set->elements[i + 1],
+			(set->count - i - 1) * sizeof(*element));
+		set->count--;
+		return;
+	}
+	fail_msg("ENOENT: deletes what is not in %s", set->name);
+}
+
+static void model_add(struct set *set, const struct element *element)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < set->count; i++) {
+		if (prefix_covers(&set->elements[i].prefix, &element->prefix) ||
+			prefix_covers(&element->prefix, &set->elements[i].prefix))
+			fail_msg("EEXIST: overlaps with what is in %s", set->name);
+		if (prefix_compare(&set->elements[i].prefix, &element->prefix) < 0)
+			at = i + 1;
+	}
+	memmove(&set->elements[at + 1], &set->elements[at], (set->count - at) * sizeof(*element));
+	set->elements[at] = *element;
+	set->count++;
+}
+
+static void model_apply(
+	struct observed *observed, const struct ruleset *wanted, const struct plan *plan)
+{
+	for (size_t i = 0; i < plan->count; i++) {
+		const char *name = wanted->sets[plan->changes[i].set].name;
+		struct set *set = (struct set *)observed_find_set(observed, name);
+
+		assert_non_null(set);
+		if (plan->changes[i].add)
+			model_add(set, &plan->changes[i].element);
+		else
+			model_delete(set, &plan->changes[i].element);
+	}
+}
+
+static void assert_equal_elements(const struct ruleset *wanted, const struct observed *observed)
+{
+	for (size_t i = 0; i < wanted->set_count; i++) {
+		const struct set *want = &wanted->sets[i];
+		const struct set *have = observed_find_set(observed, want->name);
+
+		if (want->kind == SET_REJECTED)
+			continue;
+		assert_int_equal(want->count, have->count);
+		for (size_t j = 0; j < want->count; j++) {
+			assert_int_equal(
+				prefix_compare(&want->elements[j].prefix, &have->elements[j].prefix), 0);
+			if (want->elements[j].comment)
+				assert_string_equal(
+					want->elements[j].comment, have->elements[j].comment);
+			assert_int_equal(want->elements[j].packets, have->elements[j].packets);
+		}
+	}
+}
+
+static void test_applying_the_plan_gives_the_ruleset(void **state)
+{
+	struct dice dice = dice_new(__func__);
+
+	(void)state;
+	for (int i = 0; i < ROUNDS; i++) {
+		bool accept_replies = dice_roll(&dice, 2);
+		struct world before, after;
+		struct observed *observed;
+		struct plan plan;
+
+		make_world(&before, &dice, accept_replies);
+		make_world(&after, &dice, accept_replies);
+		observed = observe(before.ruleset);
+		for (size_t j = 0; j < observed->set_count; j++) {
+			for (size_t k = 0; k < observed->sets[j].count; k++)
+				observed->sets[j].elements[k].packets = dice_roll(&dice, 100);
+		}
+		assert_int_equal(plan_make(after.ruleset, shape, observed, NULL, 0, &plan), 0);
+		assert_int_not_equal(plan.kind, PLAN_SWAP);
+		model_apply(observed, after.ruleset, &plan);
+		assert_equal_elements(after.ruleset, observed);
+		plan_clear(&plan);
+		assert_int_equal(plan_make(after.ruleset, shape, observed, NULL, 0, &plan), 0);
+		assert_int_equal(plan.kind, PLAN_NOTHING);
+		plan_clear(&plan);
+		observed_free(observed);
+		clear_world(&before);
+		clear_world(&after);
+	}
+}
+
+/* By its definition, without sets and folding. */
+static bool granted(const struct allowlist *allowlist, size_t service, const struct addr *value)
+{
+	for (size_t i = 0; i < allowlist->count; i++) {
+		if (allowlist->grants[i].service == service &&
+			prefix_contains(&allowlist->grants[i].prefix, value))
+			return true;
+	}
+	return false;
+}
+
+static void test_ruleset_permits_what_the_allowlist_grants(void **state)
+{
+	struct dice dice = dice_new(__func__);
+
+	(void)state;
+	for (int i = 0; i < ROUNDS / 10; i++) {
+		struct world world;
+
+		make_world(&world, &dice, false);
+		for (int j = 0; j < 200; j++) {
+			struct addr value = random_addr(&dice);
+
+			for (size_t service = 0; service < 2; service++)
+				assert_int_equal(ruleset_permits(world.ruleset, service, &value),
+					granted(&world.allowlist, service, &value));
+		}
+		clear_world(&world);
+	}
+}
+
+static void test_nets_are_disjoint(void **state)
+{
+	struct dice dice = dice_new(__func__);
+
+	(void)state;
+	for (int i = 0; i < ROUNDS / 10; i++) {
+		struct world world;
+
+		make_world(&world, &dice, false);
+		for (size_t j = 0; j < world.ruleset->set_count; j++) {
+			const struct set *set = &world.ruleset->sets[j];
+
+			for (size_t k = 1; set->kind == SET_NETS && k < set->count; k++) {
+				struct addr last = prefix_last(&set->elements[k - 1].prefix);
+
+				assert_true(addr_compare(&last, &set->elements[k].prefix.addr) < 0);
+			}
+		}
+		clear_world(&world);
+	}
+}
+
+static void test_comments_fit(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct prefix shared = {addr("203.0.113.10"), 32};
+	struct world world;
+	const struct set *set;
+	char id[65];
+
+	(void)state;
+	memset(id, 'x', 64);
+	id[64] = '\0';
+	make_world(&world, &dice, false);
+	clear_world(&world);
+	world.config.owner_count = OWNERS_MAX;
+	world.config.local_subnet_count = 0;
+	for (size_t i = 0; i < OWNERS_MAX; i++) {
+		world.owners[i] = (struct owner){.id = id, .fixed = &shared, .fixed_count = 1,
+			.services = 1, .ipv6_prefix = 128};
+		assert_int_equal(roster_build(&world.config, NULL, &world.roster), 0);
+		assert_int_equal(allowlist_build(
+					 &world.config, world.roster, NOW, &world.allowlist), 0);
+		assert_int_equal(
+			ruleset_build(&world.config, &world.allowlist, &world.ruleset), 0);
+		set = ruleset_find_set(world.ruleset, SET_HOSTS, 0, FAMILY_IPV4);
+		assert_int_equal(set->count > 0, true);
+		assert_true(strlen(set->elements[0].comment) <= COMMENT_MAX);
+		clear_world(&world);
+	}
+	/* Twelve owners of 64 bytes: the first, and how many more. */
+	roster_build(&world.config, NULL, &world.roster);
+	allowlist_build(&world.config, world.roster, NOW, &world.allowlist);
+	ruleset_build(&world.config, &world.allowlist, &world.ruleset);
+	set = ruleset_find_set(world.ruleset, SET_HOSTS, 0, FAMILY_IPV4);
+	assert_memory_equal(set->elements[0].comment, id, 64);
+	assert_string_equal(set->elements[0].comment + 64, ", +11");
+	clear_world(&world);
+}
+
+static void test_last_owner_takes_the_address_with_it(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct prefix shared = {addr("203.0.113.10"), 32};
+	struct addr value = shared.addr;
+	struct world world;
+
+	(void)state;
+	make_world(&world, &dice, false);
+	clear_world(&world);
+	world.config.local_subnet_count = 0;
+	for (size_t owners = 3; owners-- > 0;) {
+		world.config.owner_count = owners;
+		for (size_t i = 0; i < owners; i++)
+			world.owners[i] = (struct owner){.id = world.ids[i], .fixed = &shared,
+				.fixed_count = 1, .services = 1, .ipv6_prefix = 128};
+		assert_int_equal(roster_build(&world.config, NULL, &world.roster), 0);
+		allowlist_build(&world.config, world.roster, NOW, &world.allowlist);
+		ruleset_build(&world.config, &world.allowlist, &world.ruleset);
+		assert_int_equal(ruleset_permits(world.ruleset, 0, &value), owners > 0);
+		clear_world(&world);
+	}
+}
+
+static bool in_set(const struct ruleset *ruleset, enum set_kind kind, const char *text)
+{
+	struct addr value = addr(text);
+	const struct set *set =
+		ruleset_find_set(ruleset, kind, 0, (enum family)value.family);
+
+	return set && element_find(set->elements, set->count, &value);
+}
+
+/* Two rulesets of one fixed address each. */
+static void make_pair(struct world *before, struct world *after, struct dice *dice)
+{
+	struct world *worlds[] = {before, after};
+
+	for (size_t i = 0; i < 2; i++) {
+		struct world *world = worlds[i];
+
+		make_world(world, dice, true);
+		clear_world(world);
+		world->config.owner_count = 1;
+		world->config.local_subnet_count = 0;
+		world->owners[0] = (struct owner){.id = "21", .fixed = &world->fixed[0],
+			.fixed_count = 1, .services = 1, .ipv6_prefix = 128};
+		world->fixed[0] =
+			(struct prefix){addr(i == 0 ? "203.0.113.10" : "203.0.113.77"), 32};
+		assert_int_equal(roster_build(&world->config, NULL, &world->roster), 0);
+		allowlist_build(&world->config, world->roster, NOW, &world->allowlist);
+		ruleset_build(&world->config, &world->allowlist, &world->ruleset);
+	}
+}
+
+static void test_who_leaves_is_revoked(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct talker talkers[] = {
+		{.addr = addr("198.51.100.9"), .opened_here = true},
+		{.addr = addr("203.0.113.10")},
+		{.addr = addr("203.0.113.77")},
+	};
+	struct world before, after;
+	struct observed *observed, none = {0};
+	struct plan plan;
+
+	(void)state;
+	make_pair(&before, &after, &dice);
+	observed = observe(before.ruleset);
+	assert_int_equal(plan_make(after.ruleset, shape, observed, talkers, 3, &plan), 0);
+	assert_true(in_set(after.ruleset, SET_REVOKED, "203.0.113.10"));
+	/* A reply to a flow that we opened is what `replies: accept` is for. */
+	assert_false(in_set(after.ruleset, SET_REVOKED, "198.51.100.9"));
+	assert_false(in_set(after.ruleset, SET_REVOKED, "203.0.113.77"));
+	plan_clear(&plan);
+	/* Nothing was enforced before: nobody's flow is known to be good. */
+	assert_int_equal(plan_make(after.ruleset, shape, &none, talkers, 3, &plan), 0);
+	assert_int_equal(plan.kind, PLAN_SWAP);
+	assert_true(in_set(after.ruleset, SET_REVOKED, "203.0.113.10"));
+	assert_false(in_set(after.ruleset, SET_REVOKED, "198.51.100.9"));
+	plan_clear(&plan);
+	observed->monitor = true;
+	assert_int_equal(plan_make(after.ruleset, shape, observed, talkers + 1, 2, &plan), 0);
+	assert_true(in_set(after.ruleset, SET_REVOKED, "203.0.113.10"));
+	plan_clear(&plan);
+	observed_free(observed);
+	clear_world(&before);
+	clear_world(&after);
+}
+
+static void test_who_comes_back_is_revoked_no_more(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct world before, after;
+	struct observed *observed;
+	struct plan plan;
+	struct set *revoked;
+
+	(void)state;
+	make_pair(&before, &after, &dice);
+	observed = observe(before.ruleset);
+	revoked = (struct set *)observed_find_set(observed, "sip_revoked4");
+	revoked->elements[0] = (struct element){.prefix = {addr("198.51.100.1"), 32}, .expires_ms = 9};
+	revoked->elements[1] = (struct element){.prefix = {addr("203.0.113.77"), 32}, .expires_ms = 5};
+	revoked->count = 2;
+	assert_int_equal(plan_make(after.ruleset, shape, observed, NULL, 0, &plan), 0);
+	assert_false(in_set(after.ruleset, SET_REVOKED, "203.0.113.77"));
+	assert_true(in_set(after.ruleset, SET_REVOKED, "198.51.100.1"));
+	plan_clear(&plan);
+	observed_free(observed);
+	clear_world(&before);
+	clear_world(&after);
+}
+
+static void test_full_revoked_set_never_grows_past_its_size(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct talker *talkers = calloc(DYNAMIC_SET_SIZE + 1000, sizeof(*talkers));
+	struct observed none = {0};
+	struct world before, after;
+	struct plan plan;
+
+	(void)state;
+	assert_non_null(talkers);
+	for (uint32_t i = 0; i < DYNAMIC_SET_SIZE + 1000; i++) {
+		talkers[i].addr = addr("45.0.0.0");
+		talkers[i].addr.bytes[1] = (uint8_t)(i >> 16);
+		talkers[i].addr.bytes[2] = (uint8_t)(i >> 8);
+		talkers[i].addr.bytes[3] = (uint8_t)i;
+	}
+	make_pair(&before, &after, &dice);
+	assert_int_equal(plan_make(after.ruleset, shape, &none, talkers,
+				 DYNAMIC_SET_SIZE + 1000, &plan), 0);
+	assert_int_equal(ruleset_find_set(after.ruleset, SET_REVOKED, 0, FAMILY_IPV4)->count,
+		DYNAMIC_SET_SIZE);
+	plan_clear(&plan);
+	clear_world(&before);
+	clear_world(&after);
+	free(talkers);
+}
+
+static void test_another_shape_is_swapped(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct observed *observed;
+	struct world world;
+	struct plan plan;
+
+	(void)state;
+	make_world(&world, &dice, false);
+	observed = observe(world.ruleset);
+	assert_int_equal(plan_make(world.ruleset, "another", observed, NULL, 0, &plan), 0);
+	assert_int_equal(plan.kind, PLAN_SWAP);
+	plan_clear(&plan);
+	observed_free(observed);
+	clear_world(&world);
+}
+
+/* The reject chain must end in an unconditional verdict, whatever stands before. */
+static void test_drop_stands_alone(void **state)
+{
+	struct dice dice = dice_new(__func__);
+
+	(void)state;
+	for (int monitor = 0; monitor <= 1; monitor++) {
+		struct world world;
+		const struct chain *chain;
+		const struct rule *last;
+
+		make_world(&world, &dice, false);
+		ruleset_free(world.ruleset);
+		world.config.monitor = monitor;
+		ruleset_build(&world.config, &world.allowlist, &world.ruleset);
+		chain = &world.ruleset->chains[2];
+		assert_string_equal(chain->name, "sip_reject");
+		last = &chain->rules[chain->count - 1];
+		assert_int_equal(last->count, 1);
+		assert_int_equal(last->expressions[0].kind,
+			monitor ? EXPRESSION_ACCEPT : EXPRESSION_DROP);
+		for (size_t i = 0; i + 1 < chain->count; i++) {
+			for (size_t j = 0; j < chain->rules[i].count; j++)
+				assert_true(chain->rules[i].expressions[j].kind < EXPRESSION_ACCEPT);
+		}
+		clear_world(&world);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_applying_the_plan_gives_the_ruleset),
+		cmocka_unit_test(test_ruleset_permits_what_the_allowlist_grants),
+		cmocka_unit_test(test_nets_are_disjoint),
+		cmocka_unit_test(test_comments_fit),
+		cmocka_unit_test(test_last_owner_takes_the_address_with_it),
+		cmocka_unit_test(test_who_leaves_is_revoked),
+		cmocka_unit_test(test_who_comes_back_is_revoked_no_more),
+		cmocka_unit_test(test_full_revoked_set_never_grows_past_its_size),
+		cmocka_unit_test(test_another_shape_is_swapped),
+		cmocka_unit_test(test_drop_stands_alone),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

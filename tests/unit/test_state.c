@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "check.h"
+
+#include "state.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { ROUNDS = 500, HOSTS = 6, NOW = 1700000000 };
+
+static const struct own_addresses no_own = {0};
+
+struct world {
+	struct config config;
+	struct guard guards[2];
+	struct owner owner[2];
+	struct service service;
+	char texts[HOSTS][32];
+	const char *names[HOSTS];
+	const char *srv[1];
+	struct roster *roster;
+};
+
+static void take_random(struct host *host, enum family family, struct dice *dice, int64_t now)
+{
+	struct addr addrs[4] = {0};
+	struct answer answer = {
+		.kind = 1 + dice_roll(dice, 5),
+		.reason = dice_roll(dice, 9),
+		.ttl = (uint32_t)dice_next(dice),
+	};
+
+	if (answer.kind == ANSWER_ADDRESSES) {
+		answer.count = 1 + dice_roll(dice, 4);
+		answer.addrs = addrs;
+		for (size_t i = 0; i < answer.count; i++) {
+			addrs[i].family = (uint8_t)family;
+			addrs[i].bytes[0] = family == FAMILY_IPV4 ? 45 : 0x26;
+			addrs[i].bytes[1] = (uint8_t)(i * 50 + dice_roll(dice, 50));
+			addrs[i].bytes[3] = (uint8_t)dice_next(dice);
+		}
+	}
+	assert_true(host_take(host, family, &answer, 3600, now) >= 0);
+}
+
+static void make_world(struct world *world, struct dice *dice)
+{
+	static const char *const targets[] = {"t1.example", "t2.example"};
+
+	memset(world, 0, sizeof(*world));
+	world->guards[0] = (struct guard){.max_addresses = 8, .fingerprint = 0x1234};
+	world->guards[1] = (struct guard){.max_addresses = 64, .fingerprint = UINT64_MAX};
+	world->service = (struct service){.name = "sip"};
+	world->config = (struct config){
+		.services = &world->service,
+		.service_count = 1,
+		.guards = world->guards,
+		.guard_count = 2,
+		.owners = world->owner,
+		.owner_count = 2,
+		.hold = INT32_MAX,
+		.linger = {3600, 3600},
+	};
+	for (size_t i = 0; i < HOSTS; i++) {
+		snprintf(world->texts[i], sizeof(world->texts[i]), "h%zu.example", i);
+		world->names[i] = world->texts[i];
+	}
+	world->srv[0] = "_sip._udp.example";
+	world->owner[0] = (struct owner){.id = "21", .names = world->names, .name_count = HOSTS};
+	world->owner[1] = (struct owner){.id = "trunk", .kind = OWNER_PEER, .guard = 1,
+		.names = world->names, .name_count = 2, .srv = world->srv, .srv_count = 1};
+	assert_int_equal(roster_build(&world->config, NULL, &world->roster), 0);
+	for (size_t i = 0; dice && i < world->roster->host_count; i++) {
+		for (int64_t round = 0; round < 3; round++) {
+			take_random(&world->roster->hosts[i], FAMILY_IPV4, dice, NOW + round);
+			take_random(&world->roster->hosts[i], FAMILY_IPV6, dice, NOW + round);
+		}
+	}
+	if (dice) {
+		struct answer answer = {
+			.kind = ANSWER_ADDRESSES, .targets = targets, .count = 2, .ttl = 60};
+
+		assert_int_equal(srv_take(&world->roster->srvs[0], &answer, NOW), 1);
+		answer.count = 1;
+		assert_int_equal(srv_take(&world->roster->srvs[0], &answer, NOW + 1), 1);
+	}
+}
+
+static void assert_same_host(const struct host *a, const struct host *b)
+{
+	assert_string_equal(a->name, b->name);
+	assert_memory_equal(a->lookup, b->lookup, sizeof(a->lookup));
+	assert_int_equal(a->told, b->told);
+	for (int family = 0; family < FAMILY_COUNT; family++) {
+		assert_int_equal(a->count[family], b->count[family]);
+		for (size_t i = 0; i < a->count[family]; i++)
+			assert_true(addr_equal(&a->addrs[family][i], &b->addrs[family][i]));
+	}
+	assert_int_equal(a->retired_count, b->retired_count);
+	for (size_t i = 0; i < a->retired_count; i++) {
+		assert_int_equal(a->retired[i].when, b->retired[i].when);
+		assert_true(addr_equal(&a->retired[i].addr, &b->retired[i].addr));
+	}
+}
+
+static void test_print_then_parse_gives_the_same(void **state)
+{
+	struct dice dice = dice_new(__func__);
+
+	(void)state;
+	for (int i = 0; i < ROUNDS; i++) {
+		struct saved_state *saved = NULL;
+		struct text text = {0};
+		struct world world;
+		size_t line;
+
+		make_world(&world, &dice);
+		for (size_t j = 0; j < world.roster->host_count; j++)
+			world.roster->hosts[j].told = (uint8_t)dice_roll(&dice, HOST_EXPIRED + 1);
+		state_print(world.roster, &world.config, &text);
+		assert_int_equal(state_parse(text.data, text.length, &saved, &line), 0);
+		assert_int_equal(saved->host_count, world.roster->host_count);
+		for (size_t j = 0; j < saved->host_count; j++)
+			assert_same_host(&saved->hosts[j].host, &world.roster->hosts[j]);
+		assert_int_equal(saved->srv_count, 1);
+		assert_string_equal(saved->srvs[0].targets[0], "t1.example");
+		assert_string_equal(saved->srvs[0].retired[0].target, "t2.example");
+		state_free(saved);
+		text_free(&text);
+		roster_free(world.roster);
+	}
+}
+
+static void test_restore_gives_the_roster_back(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct saved_state *saved = NULL;
+	struct text text = {0}, again = {0};
+	struct world world, fresh;
+	size_t line;
+
+	(void)state;
+	make_world(&world, &dice);
+	make_world(&fresh, NULL);
+	for (size_t i = 0; i < world.roster->host_count; i++)
+		host_restore(&world.roster->hosts[i], NOW + 10);
+	lookup_restore(&world.roster->srvs[0].lookup, NOW + 10);
+	state_print(world.roster, &world.config, &text);
+	assert_int_equal(state_parse(text.data, text.length, &saved, &line), 0);
+	assert_int_equal(state_restore_srvs(saved, fresh.roster, NOW + 10), 0);
+	assert_int_equal(
+		state_restore_hosts(saved, &fresh.config, &no_own, fresh.roster, NOW + 10), 0);
+	state_print(fresh.roster, &fresh.config, &again);
+	assert_string_equal(text.data, again.data);
+	state_free(saved);
+	text_free(&text);
+	text_free(&again);
+	roster_free(world.roster);
+	roster_free(fresh.roster);
+}
+
+static void test_restore_obeys_the_guard_of_today(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct prefix nowhere = {.addr = {.family = FAMILY_IPV4, .bytes = {9}}, .length = 8};
+	struct saved_state *saved = NULL;
+	struct text text = {0};
+	struct world world, fresh;
+	size_t line;
+
+	(void)state;
+	make_world(&world, &dice);
+	make_world(&fresh, NULL);
+	state_print(world.roster, &world.config, &text);
+	assert_int_equal(state_parse(text.data, text.length, &saved, &line), 0);
+	fresh.guards[0] = (struct guard){
+		.within = &nowhere, .within_count = 1, .max_addresses = 8, .fingerprint = 99};
+	assert_int_equal(
+		state_restore_hosts(saved, &fresh.config, &no_own, fresh.roster, NOW + 10), 0);
+	for (size_t i = 0; i < fresh.roster->host_count; i++) {
+		const struct host *host = &fresh.roster->hosts[i];
+
+		if (host->guard != 0)
+			continue;
+		assert_int_equal(host->count[FAMILY_IPV4] + host->count[FAMILY_IPV6], 0);
+		assert_int_equal(host->retired_count, 0);
+	}
+	state_free(saved);
+	text_free(&text);
+	roster_free(world.roster);
+	roster_free(fresh.roster);
+}
+
+static void assert_refused(const char *data, size_t length)
+{
+	struct saved_state *saved = NULL;
+	size_t line;
+
+	assert_int_equal(state_parse(data, length, &saved, &line), -EBADMSG);
+	assert_null(saved);
+}
+
+static void test_every_damage_is_found(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct text text = {0};
+	struct world world;
+
+	(void)state;
+	make_world(&world, &dice);
+	state_print(world.roster, &world.config, &text);
+	for (size_t i = 0; i < text.length; i++) {
+		assert_refused(text.data, i);
+		text.data[i] = (char)(text.data[i] ^ 1);
+		assert_refused(text.data, text.length);
+		text.data[i] = (char)(text.data[i] ^ 1);
+	}
+	text_puts(&text, "\n");
+	assert_refused(text.data, text.length);
+	assert_refused("", 0);
+	assert_refused("sipfence-state 2\nend 0 0000000000000000\n", 40);
+	text_free(&text);
+	roster_free(world.roster);
+}
+
+static uint64_t checksum(const char *data, size_t length)
+{
+	uint64_t hash = 0xcbf29ce484222325;
+
+	for (size_t i = 0; i < length; i++)
+		hash = (hash ^ (uint8_t)data[i]) * 0x100000001b3;
+	return hash;
+}
+
+/* Texts with a right checksum that still make no sense. */
+static void test_nonsense_is_refused(void **state)
+{
+	static const char *const bodies[] = {
+		"lookup 4 1 1 0 1 0 1 0\n",
+		"host a.example 0000000000000000 1\ntargets 1 1 0 1 0 1 0\n",
+		"host a.example 0000000000000000\n",
+		"host a.example 000 1\n",
+		"host a.example 0000000000000000 77\n",
+		"host no_dot 0000000000000000 1\n",
+		"host a.example 0000000000000000 1\nlookup 5 1 1 0 1 0 1 0\n",
+		"host a.example 0000000000000000 1\nlookup 4 1 1 0 1 0 9 0\n",
+		"host a.example 0000000000000000 1\nlookup 4 1 1 0 1 0 1 0 2001:db8::1\n",
+		"host a.example 0000000000000000 1\nlookup 4 1 1 0 1 0 1 0 9.9.9.9 9.9.9.8\n",
+		"host a.example 0000000000000000 1\nlookup 4 -1 1 0 1 0 1 0\n",
+		"host a.example 0000000000000000 1\nlookup 4 99999999999999999999 1 0 1 0 1 0\n",
+		"host a.example 0000000000000000 1\nretired 1\n",
+		"host a.example 0000000000000000 1 x\n",
+		"srv _sip._udp.example 1\ntargets 1 1 0 1 0 1 0 bad..name\n",
+		"nothing\n",
+		"\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+		struct text text = {0};
+
+		text_printf(&text, "sipfence-state 1\n%s", bodies[i]);
+		text_printf(&text, "end 1 %016llx\n",
+			(unsigned long long)checksum(text.data, text.length));
+		assert_refused(text.data, text.length);
+		text_free(&text);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_print_then_parse_gives_the_same),
+		cmocka_unit_test(test_restore_gives_the_roster_back),
+		cmocka_unit_test(test_restore_obeys_the_guard_of_today),
+		cmocka_unit_test(test_every_damage_is_found),
+		cmocka_unit_test(test_nonsense_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
