@@ -4,6 +4,7 @@
 #include "files.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -62,6 +63,38 @@ void say_note(const struct invocation *invocation, const char *format, ...)
 	fputs("\n", stderr);
 }
 
+/* Lines as they are, but for the word that says how bad it is. */
+static void print_messages(const struct invocation *invocation, const char *messages)
+{
+	static const struct {
+		const char *word, *colour;
+	} kinds[] = {{": error: ", "\033[1;31m"}, {": warning: ", "\033[1;33m"}};
+
+	while (*messages) {
+		size_t length = strcspn(messages, "\n");
+		const char *word = NULL;
+		size_t kind = 0;
+
+		for (size_t i = 0; invocation->colour_err && !word && i < 2; i++) {
+			word = memmem(messages, length, kinds[i].word, strlen(kinds[i].word));
+			kind = i;
+		}
+		if (word)
+			fprintf(stderr, "%.*s: %s%s\033[0m %.*s", (int)(word - messages), messages,
+				kinds[kind].colour, kind == 0 ? "error:" : "warning:",
+				(int)(messages + length - word -
+					(ptrdiff_t)strlen(kinds[kind].word)),
+				word + strlen(kinds[kind].word));
+		else
+			fprintf(stderr, "%.*s", (int)length, messages);
+		messages += length;
+		if (*messages) {
+			fputc('\n', stderr);
+			messages++;
+		}
+	}
+}
+
 int load_config(const struct invocation *invocation, struct config **ret_config)
 {
 	struct text messages = {0};
@@ -69,7 +102,7 @@ int load_config(const struct invocation *invocation, struct config **ret_config)
 		invocation->config_path, files_read_config, NULL, ret_config, &messages);
 
 	if (messages.length > 0 && (result < 0 || invocation->verbosity >= 0))
-		fputs(text_string(&messages), stderr);
+		print_messages(invocation, text_string(&messages));
 	if (result < 0 && messages.length == 0) {
 		struct error error = {0};
 

@@ -215,13 +215,28 @@ int cycle_resolve(
 	return resolve_once(cycle, false, &resolution, progress, context, error);
 }
 
+/* A target that has left its SRV name takes its addresses with it. */
+static int expire(struct cycle *cycle)
+{
+	struct roster *roster = NULL;
+
+	if (!roster_expire(cycle->roster, cycle->config, cycle->now) ||
+		cycle->roster->srv_count == 0)
+		return 0;
+	if (roster_build(cycle->config, cycle->roster, &roster) < 0)
+		return -ENOMEM;
+	roster_free(cycle->roster);
+	cycle->roster = roster;
+	return 0;
+}
+
 int cycle_build(struct cycle *cycle, struct error *error)
 {
-	roster_expire(cycle->roster, cycle->config, cycle->now);
 	allowlist_clear(&cycle->allowlist);
 	cycle->ruleset = ruleset_free(cycle->ruleset);
 	text_free(&cycle->shape);
-	if (allowlist_build(cycle->config, cycle->roster, cycle->now, &cycle->allowlist) < 0 ||
+	if (expire(cycle) < 0 ||
+		allowlist_build(cycle->config, cycle->roster, cycle->now, &cycle->allowlist) < 0 ||
 		ruleset_build(cycle->config, &cycle->allowlist, &cycle->ruleset) < 0 ||
 		nft_shape(cycle->ruleset, &cycle->shape) < 0)
 		return error_no_memory(error);

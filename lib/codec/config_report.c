@@ -12,20 +12,23 @@ enum {
 	QUOTE_MAX = 64,	  /* bytes of a quoted text */
 };
 
+/* A pointer to items of any type. */
+typedef void *__attribute__((may_alias)) item_pointer;
+
 bool array_grow(void *array_pointer, size_t *capacity, size_t count, size_t item_size)
 {
-	void *array, *larger;
+	item_pointer *array = array_pointer;
 	size_t wanted = *capacity ? *capacity * 2 : 16;
+	void *larger;
 
 	if (count < *capacity)
 		return true;
-	memcpy(&array, array_pointer, sizeof(array));
 	if (wanted > SIZE_MAX / item_size)
 		return false;
-	larger = realloc(array, wanted * item_size);
+	larger = realloc(*array, wanted * item_size);
 	if (!larger)
 		return false;
-	memcpy(array_pointer, &larger, sizeof(larger));
+	*array = larger;
 	*capacity = wanted;
 	return true;
 }

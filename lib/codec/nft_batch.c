@@ -378,8 +378,8 @@ static void put_rules(
 		put_rule(batch, ruleset, chain, &chain->rules[i]);
 }
 
-int nft_batch_swap(const struct ruleset *ruleset, uint32_t generation, bool relay,
-	struct nft_batch *ret_batch)
+int nft_batch_swap(
+	const struct ruleset *ruleset, uint32_t generation, bool relay, struct nft_batch *ret_batch)
 {
 	struct chain relayed = relay_chain(ruleset);
 	struct nft_batch batch = {0};
@@ -404,8 +404,8 @@ int nft_batch_swap(const struct ruleset *ruleset, uint32_t generation, bool rela
 	return end(&batch, ret_batch);
 }
 
-static void put_in_chain(struct nft_batch *batch, const struct ruleset *ruleset,
-	const char *chain, uint16_t command, uint16_t table_type, uint16_t chain_type)
+static void put_in_chain(struct nft_batch *batch, const struct ruleset *ruleset, const char *chain,
+	uint16_t command, uint16_t table_type, uint16_t chain_type)
 {
 	struct nlmsghdr *message = open_message(batch, command, 0);
 

@@ -39,9 +39,10 @@ struct nft_batch {
  * transaction is refused (ERESTART) when the ruleset is no longer of that generation; 0: any.
  *
  * The kernel hooks a new base chain before it switches generations. A packet may pass the new chain
- * while that is still empty, and the old one when that is empty already: some 10 ns a swap, but a flood
- * gets through. `relay` adds a second base chain behind both, with the same rules: whoever slips
- * through meets it live. Take it out with nft_batch_drop_relay() once no packet is under way any more.
+ * while that is still empty, and the old one when that is empty already: some 10 ns a swap, but a
+ * flood gets through. `relay` adds a second base chain behind both, with the same rules: whoever
+ * slips through meets it live. Take it out with nft_batch_drop_relay() once no packet is under way
+ * any more.
  */
 int nft_batch_swap(const struct ruleset *ruleset, uint32_t generation, bool relay,
 	struct nft_batch *ret_batch);

@@ -421,8 +421,7 @@ static bool parse_line(struct parser *parser, struct line *line)
 }
 
 /* The last line, and whether it fits what stands before. Returns the length without it. */
-static bool check_end(
-	const char *data, size_t length, size_t *ret_body, uint64_t *ret_lines)
+static bool check_end(const char *data, size_t length, size_t *ret_body, uint64_t *ret_lines)
 {
 	const char *end;
 	uint64_t sum;
@@ -466,7 +465,8 @@ int state_parse(const char *data, size_t length, struct saved_state **ret_state,
 	*ret_line = 1;
 	if (!parser.state)
 		return -ENOMEM;
-	good = length >= at && memcmp(data, first_line, at) == 0 && check_end(data, length, &body, &counted);
+	good = length >= at && memcmp(data, first_line, at) == 0 &&
+	       check_end(data, length, &body, &counted);
 	while (good && at < body) {
 		const char *feed = memchr(data + at, '\n', body - at);
 		struct line line = {.at = data + at, .end = feed};

@@ -133,14 +133,22 @@ static struct element lone(const struct addr *addr)
 }
 
 /*
- * An unlisted source whose flow was let in by the old list, or by there being none that enforced. Not
- * one that only answers flows that the PBX opened: to let those in is what `replies: accept` is for.
+ * An unlisted source whose flow was let in by the old list, or by there being none that enforced.
+ * Not one that only answers flows that the PBX opened: to let those in is what `replies: accept` is
+ * for.
  */
-static bool lost_its_permit(const struct planner *planner, const struct set *set, bool was_enforced,
+static bool lost_its_permit(const struct planner *planner, const struct set *set, bool had_set,
 	const struct talker *talker)
 {
+	bool was_enforced = had_set && !planner->observed->monitor;
+	bool only_rejected = talker->protocol == 0;
+
 	if (talker->service != set->service || talker->addr.family != set->family ||
 		ruleset_permits(planner->wanted, set->service, &talker->addr))
+		return false;
+	/* A rejected set names strangers only where replies were let in; else it has our trunks,
+	 * too. */
+	if (only_rejected && !(had_set && planner->observed->monitor))
 		return false;
 	if (!was_enforced && !talker->opened_here)
 		return true;
@@ -154,7 +162,6 @@ static bool lost_its_permit(const struct planner *planner, const struct set *set
 static void fill_revoked(struct planner *planner, struct set *set, const struct set *old,
 	const struct talker *talkers, size_t talker_count)
 {
-	bool was_enforced = old && !planner->observed->monitor;
 	const struct set *hosts = NULL;
 	size_t room = (old ? old->count : 0) + talker_count, count = 0;
 	struct element *elements;
@@ -183,7 +190,7 @@ static void fill_revoked(struct planner *planner, struct set *set, const struct 
 			elements[count++] = lone(addr);
 	}
 	for (size_t i = 0; i < talker_count; i++) {
-		if (lost_its_permit(planner, set, was_enforced, &talkers[i]))
+		if (lost_its_permit(planner, set, old != NULL, &talkers[i]))
 			elements[count++] = lone(&talkers[i].addr);
 	}
 	set->elements = elements;

@@ -65,9 +65,9 @@ struct plan {
  * Compares, and prepares `wanted` for a swap: counters of elements and chains that stay, rejected
  * and revoked sources move over from `observed`.
  *
- * With `replies: accept`, `talkers` (any order) tells whose open flows must not outlive a permit. Where
- * nothing was enforced before, all unlisted ones are revoked that came to us by themselves; later
- * those that the old list let in.
+ * With `replies: accept`, `talkers` (any order) tells whose open flows must not outlive a permit.
+ * Where nothing was enforced before, all unlisted ones are revoked that came to us by themselves;
+ * later those that the old list let in.
  *
  * `wanted_shape` is the shape of `wanted`, by the same codec that made observed->shape. -ENOMEM.
  */

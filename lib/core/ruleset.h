@@ -34,7 +34,7 @@ enum {
 	LOG_BURST = 5, /* nft's default, sent explicitly */
 	PRIORITY_RAW = -300,
 	PRIORITY_BEHIND_CONNTRACK = -150,
-	PRIORITY_RELAY = -148, /* behind every place that a base chain of ours can have */
+	PRIORITY_RELAY = -148,	 /* behind every place that a base chain of ours can have */
 	PORTS_EXPANDED_MAX = 64, /* up to here ranges become single ports in a hash */
 };
 

@@ -139,6 +139,13 @@ static int load_matches(const glob_t *matches, struct config_source **ret_source
 	return 0;
 }
 
+/* A folder that is not there holds no file; any other error ends the listing. */
+static int glob_failed(const char *path, int number)
+{
+	(void)path;
+	return number != ENOENT;
+}
+
 int files_read_config(void *context, const char *base, const char *pattern,
 	struct config_source **ret_sources, size_t *ret_count, struct error *error)
 {
@@ -156,7 +163,7 @@ int files_read_config(void *context, const char *base, const char *pattern,
 		matches.gl_pathv = single;
 		return load_matches(&matches, ret_sources, ret_count, error);
 	}
-	result = glob(path, GLOB_ERR, NULL, &matches);
+	result = glob(path, 0, glob_failed, &matches);
 	if (result == GLOB_NOMATCH) {
 		*ret_sources = NULL;
 		*ret_count = 0;

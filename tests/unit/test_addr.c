@@ -27,7 +27,8 @@ static void test_print_then_parse_gives_the_same(void **state)
 	for (int i = 0; i < ROUNDS; i++) {
 		struct addr addr = random_addr(&dice), again;
 		struct prefix prefix = prefix_of(
-			&addr, dice_roll(&dice, addr_bits(addr.family) + 1)), prefix_again;
+				      &addr, dice_roll(&dice, addr_bits(addr.family) + 1)),
+			      prefix_again;
 		char text[PREFIX_TEXT_SIZE];
 		size_t length = addr_print(&addr, text);
 
@@ -88,7 +89,7 @@ static void test_parse_agrees_with_inet_pton(void **state)
 			length++;
 		}
 		good = inet_pton(AF_INET, text, expected) == 1 ||
-			inet_pton(AF_INET6, text, expected) == 1;
+		       inet_pton(AF_INET6, text, expected) == 1;
 		if (addr_parse(text, length, &parsed) != good)
 			fail_msg("\"%s\" is %s address", text, good ? "an" : "no");
 		if (good)
@@ -99,8 +100,9 @@ static void test_parse_agrees_with_inet_pton(void **state)
 static void test_parse_refuses(void **state)
 {
 	static const char *const bad[] = {"", "1", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4",
-		"1.2.3.4 ", " 1.2.3.4", "0x1.2.3.4", "1..2.3", ":", ":::", "1:2:3:4:5:6:7", "::1%lo",
-		"1:2:3:4:5:6:7:8:9", "1::2::3", "12345::", "::ffff:1.2.3", "::1.2.3.4:5", "1:2:3:4:5:6:7::8"};
+		"1.2.3.4 ", " 1.2.3.4", "0x1.2.3.4", "1..2.3", ":", ":::", "1:2:3:4:5:6:7",
+		"::1%lo", "1:2:3:4:5:6:7:8:9", "1::2::3", "12345::", "::ffff:1.2.3", "::1.2.3.4:5",
+		"1:2:3:4:5:6:7::8"};
 	struct addr addr;
 
 	(void)state;
@@ -170,25 +172,44 @@ static void test_special_blocks(void **state)
 		const char *text;
 		enum addr_special special;
 	} rows[] = {
-		{"0.0.0.0", ADDR_UNSPECIFIED}, {"::", ADDR_UNSPECIFIED},
-		{"0.0.0.1", ADDR_THIS_NETWORK}, {"0.255.255.255", ADDR_THIS_NETWORK},
-		{"127.0.0.1", ADDR_LOOPBACK}, {"127.255.255.255", ADDR_LOOPBACK},
-		{"::1", ADDR_LOOPBACK}, {"126.255.255.255", ADDR_ORDINARY},
-		{"128.0.0.0", ADDR_ORDINARY}, {"169.254.1.1", ADDR_LINK_LOCAL},
-		{"169.253.255.255", ADDR_ORDINARY}, {"fe80::1", ADDR_LINK_LOCAL},
-		{"febf::1", ADDR_LINK_LOCAL}, {"fec0::1", ADDR_ORDINARY},
-		{"224.0.0.1", ADDR_MULTICAST}, {"239.255.255.255", ADDR_MULTICAST},
-		{"223.255.255.255", ADDR_ORDINARY}, {"ff02::1", ADDR_MULTICAST},
-		{"240.0.0.0", ADDR_RESERVED}, {"255.255.255.255", ADDR_RESERVED},
-		{"::ffff:1.2.3.4", ADDR_MAPPED}, {"::1.2.3.4", ADDR_MAPPED},
-		{"10.0.0.0", ADDR_PRIVATE}, {"9.255.255.255", ADDR_ORDINARY},
-		{"172.16.0.0", ADDR_PRIVATE}, {"172.31.255.255", ADDR_PRIVATE},
-		{"172.32.0.0", ADDR_ORDINARY}, {"172.15.255.255", ADDR_ORDINARY},
-		{"192.168.0.0", ADDR_PRIVATE}, {"192.169.0.0", ADDR_ORDINARY},
-		{"100.64.0.0", ADDR_PRIVATE}, {"100.127.255.255", ADDR_PRIVATE},
-		{"100.128.0.0", ADDR_ORDINARY}, {"fc00::1", ADDR_PRIVATE},
-		{"fdff::1", ADDR_PRIVATE}, {"fe00::1", ADDR_ORDINARY},
-		{"203.0.113.10", ADDR_ORDINARY}, {"2001:db8::1", ADDR_ORDINARY},
+		{"0.0.0.0", ADDR_UNSPECIFIED},
+		{"::", ADDR_UNSPECIFIED},
+		{"0.0.0.1", ADDR_THIS_NETWORK},
+		{"0.255.255.255", ADDR_THIS_NETWORK},
+		{"127.0.0.1", ADDR_LOOPBACK},
+		{"127.255.255.255", ADDR_LOOPBACK},
+		{"::1", ADDR_LOOPBACK},
+		{"126.255.255.255", ADDR_ORDINARY},
+		{"128.0.0.0", ADDR_ORDINARY},
+		{"169.254.1.1", ADDR_LINK_LOCAL},
+		{"169.253.255.255", ADDR_ORDINARY},
+		{"fe80::1", ADDR_LINK_LOCAL},
+		{"febf::1", ADDR_LINK_LOCAL},
+		{"fec0::1", ADDR_ORDINARY},
+		{"224.0.0.1", ADDR_MULTICAST},
+		{"239.255.255.255", ADDR_MULTICAST},
+		{"223.255.255.255", ADDR_ORDINARY},
+		{"ff02::1", ADDR_MULTICAST},
+		{"240.0.0.0", ADDR_RESERVED},
+		{"255.255.255.255", ADDR_RESERVED},
+		{"::ffff:1.2.3.4", ADDR_MAPPED},
+		{"::1.2.3.4", ADDR_MAPPED},
+		{"10.0.0.0", ADDR_PRIVATE},
+		{"9.255.255.255", ADDR_ORDINARY},
+		{"172.16.0.0", ADDR_PRIVATE},
+		{"172.31.255.255", ADDR_PRIVATE},
+		{"172.32.0.0", ADDR_ORDINARY},
+		{"172.15.255.255", ADDR_ORDINARY},
+		{"192.168.0.0", ADDR_PRIVATE},
+		{"192.169.0.0", ADDR_ORDINARY},
+		{"100.64.0.0", ADDR_PRIVATE},
+		{"100.127.255.255", ADDR_PRIVATE},
+		{"100.128.0.0", ADDR_ORDINARY},
+		{"fc00::1", ADDR_PRIVATE},
+		{"fdff::1", ADDR_PRIVATE},
+		{"fe00::1", ADDR_ORDINARY},
+		{"203.0.113.10", ADDR_ORDINARY},
+		{"2001:db8::1", ADDR_ORDINARY},
 	};
 
 	(void)state;

@@ -72,11 +72,13 @@ static void test_new_answer_replaces_at_once(void **state)
 	struct host host = fresh_host();
 
 	(void)state;
-	assert_int_equal(take(&host, FAMILY_IPV4, ANSWER_ADDRESSES, "203.0.113.77", 0, START + 9), 1);
+	assert_int_equal(
+		take(&host, FAMILY_IPV4, ANSWER_ADDRESSES, "203.0.113.77", 0, START + 9), 1);
 	assert_true(has(&host, "203.0.113.77"));
 	assert_false(has(&host, "203.0.113.10"));
 	assert_false(lingers(&host, "203.0.113.10"));
-	assert_int_equal(take(&host, FAMILY_IPV4, ANSWER_ADDRESSES, "203.0.113.77", 0, START + 10), 0);
+	assert_int_equal(
+		take(&host, FAMILY_IPV4, ANSWER_ADDRESSES, "203.0.113.77", 0, START + 10), 0);
 	host_clear(&host);
 }
 
@@ -300,7 +302,9 @@ static int take_targets(struct srv *srv, const char *const *targets, size_t coun
 
 static void test_srv_targets_are_held_and_linger(void **state)
 {
-	static const char *const first[] = {"b.example", "a.example"}, *const second[] = {"c.example", "a.example"};
+	static const char *const first[] = {"b.example", "a.example"}, *const second[] = {
+									       "c.example",
+									       "a.example"};
 	struct srv srv = {.name = "_sip._udp.example"};
 	struct answer failure = {.kind = ANSWER_COULD_NOT_ASK};
 

@@ -64,7 +64,8 @@ static void fill_config(struct world *world, struct dice *dice)
 
 	world->services[0] = (struct service){
 		.name = "sip", .ports = &world->ports[0], .port_count = 1, .local = true};
-	world->services[1] = (struct service){.name = "web", .ports = &world->ports[1], .port_count = 1};
+	world->services[1] =
+		(struct service){.name = "web", .ports = &world->ports[1], .port_count = 1};
 	world->ports[0] = (struct port_range){PROTOCOL_UDP, 5060, 5060};
 	world->ports[1] = (struct port_range){PROTOCOL_TCP, 80, 80};
 	world->guard = (struct guard){.max_addresses = 8};
@@ -87,7 +88,8 @@ static void fill_config(struct world *world, struct dice *dice)
 		struct owner *owner = &world->owners[i];
 
 		snprintf(world->ids[i], sizeof(world->ids[i]), "%zu", 20 + i);
-		snprintf(world->texts[i], sizeof(world->texts[i]), "h%u.example", dice_roll(dice, 8));
+		snprintf(world->texts[i], sizeof(world->texts[i]), "h%u.example",
+			dice_roll(dice, 8));
 		world->names[i][0] = world->texts[i];
 		world->fixed[i] = random_prefix(dice);
 		*owner = (struct owner){
@@ -126,8 +128,7 @@ static void make_world(struct world *world, struct dice *dice, bool accept_repli
 	world->config.accept_replies = accept_replies;
 	assert_int_equal(roster_build(&world->config, NULL, &world->roster), 0);
 	fill_answers(world, dice);
-	assert_int_equal(
-		allowlist_build(&world->config, world->roster, NOW, &world->allowlist), 0);
+	assert_int_equal(allowlist_build(&world->config, world->roster, NOW, &world->allowlist), 0);
 	assert_int_equal(ruleset_build(&world->config, &world->allowlist, &world->ruleset), 0);
 }
 
@@ -218,8 +219,9 @@ static void assert_equal_elements(const struct ruleset *wanted, const struct obs
 			continue;
 		assert_int_equal(want->count, have->count);
 		for (size_t j = 0; j < want->count; j++) {
-			assert_int_equal(
-				prefix_compare(&want->elements[j].prefix, &have->elements[j].prefix), 0);
+			assert_int_equal(prefix_compare(&want->elements[j].prefix,
+						 &have->elements[j].prefix),
+				0);
 			if (want->elements[j].comment)
 				assert_string_equal(
 					want->elements[j].comment, have->elements[j].comment);
@@ -329,13 +331,15 @@ static void test_comments_fit(void **state)
 	world.config.owner_count = OWNERS_MAX;
 	world.config.local_subnet_count = 0;
 	for (size_t i = 0; i < OWNERS_MAX; i++) {
-		world.owners[i] = (struct owner){.id = id, .fixed = &shared, .fixed_count = 1,
-			.services = 1, .ipv6_prefix = 128};
+		world.owners[i] = (struct owner){.id = id,
+			.fixed = &shared,
+			.fixed_count = 1,
+			.services = 1,
+			.ipv6_prefix = 128};
 		assert_int_equal(roster_build(&world.config, NULL, &world.roster), 0);
-		assert_int_equal(allowlist_build(
-					 &world.config, world.roster, NOW, &world.allowlist), 0);
 		assert_int_equal(
-			ruleset_build(&world.config, &world.allowlist, &world.ruleset), 0);
+			allowlist_build(&world.config, world.roster, NOW, &world.allowlist), 0);
+		assert_int_equal(ruleset_build(&world.config, &world.allowlist, &world.ruleset), 0);
 		set = ruleset_find_set(world.ruleset, SET_HOSTS, 0, FAMILY_IPV4);
 		assert_int_equal(set->count > 0, true);
 		assert_true(strlen(set->elements[0].comment) <= COMMENT_MAX);
@@ -365,8 +369,11 @@ static void test_last_owner_takes_the_address_with_it(void **state)
 	for (size_t owners = 3; owners-- > 0;) {
 		world.config.owner_count = owners;
 		for (size_t i = 0; i < owners; i++)
-			world.owners[i] = (struct owner){.id = world.ids[i], .fixed = &shared,
-				.fixed_count = 1, .services = 1, .ipv6_prefix = 128};
+			world.owners[i] = (struct owner){.id = world.ids[i],
+				.fixed = &shared,
+				.fixed_count = 1,
+				.services = 1,
+				.ipv6_prefix = 128};
 		assert_int_equal(roster_build(&world.config, NULL, &world.roster), 0);
 		allowlist_build(&world.config, world.roster, NOW, &world.allowlist);
 		ruleset_build(&world.config, &world.allowlist, &world.ruleset);
@@ -378,8 +385,7 @@ static void test_last_owner_takes_the_address_with_it(void **state)
 static bool in_set(const struct ruleset *ruleset, enum set_kind kind, const char *text)
 {
 	struct addr value = addr(text);
-	const struct set *set =
-		ruleset_find_set(ruleset, kind, 0, (enum family)value.family);
+	const struct set *set = ruleset_find_set(ruleset, kind, 0, (enum family)value.family);
 
 	return set && element_find(set->elements, set->count, &value);
 }
@@ -396,8 +402,11 @@ static void make_pair(struct world *before, struct world *after, struct dice *di
 		clear_world(world);
 		world->config.owner_count = 1;
 		world->config.local_subnet_count = 0;
-		world->owners[0] = (struct owner){.id = "21", .fixed = &world->fixed[0],
-			.fixed_count = 1, .services = 1, .ipv6_prefix = 128};
+		world->owners[0] = (struct owner){.id = "21",
+			.fixed = &world->fixed[0],
+			.fixed_count = 1,
+			.services = 1,
+			.ipv6_prefix = 128};
 		world->fixed[0] =
 			(struct prefix){addr(i == 0 ? "203.0.113.10" : "203.0.113.77"), 32};
 		assert_int_equal(roster_build(&world->config, NULL, &world->roster), 0);
@@ -410,9 +419,10 @@ static void test_who_leaves_is_revoked(void **state)
 {
 	struct dice dice = dice_new(__func__);
 	struct talker talkers[] = {
-		{.addr = addr("198.51.100.9"), .opened_here = true},
-		{.addr = addr("203.0.113.10")},
-		{.addr = addr("203.0.113.77")},
+		{.addr = addr("198.51.100.9"), .protocol = PROTOCOL_UDP, .opened_here = true},
+		{.addr = addr("203.0.113.10"), .protocol = PROTOCOL_UDP},
+		{.addr = addr("203.0.113.77"), .protocol = PROTOCOL_UDP},
+		{.addr = addr("198.51.100.8")}, /* from a rejected set */
 	};
 	struct world before, after;
 	struct observed *observed, none = {0};
@@ -421,21 +431,24 @@ static void test_who_leaves_is_revoked(void **state)
 	(void)state;
 	make_pair(&before, &after, &dice);
 	observed = observe(before.ruleset);
-	assert_int_equal(plan_make(after.ruleset, shape, observed, talkers, 3, &plan), 0);
+	assert_int_equal(plan_make(after.ruleset, shape, observed, talkers, 4, &plan), 0);
 	assert_true(in_set(after.ruleset, SET_REVOKED, "203.0.113.10"));
 	/* A reply to a flow that we opened is what `replies: accept` is for. */
 	assert_false(in_set(after.ruleset, SET_REVOKED, "198.51.100.9"));
 	assert_false(in_set(after.ruleset, SET_REVOKED, "203.0.113.77"));
 	plan_clear(&plan);
 	/* Nothing was enforced before: nobody's flow is known to be good. */
-	assert_int_equal(plan_make(after.ruleset, shape, &none, talkers, 3, &plan), 0);
+	assert_int_equal(plan_make(after.ruleset, shape, &none, talkers, 4, &plan), 0);
 	assert_int_equal(plan.kind, PLAN_SWAP);
 	assert_true(in_set(after.ruleset, SET_REVOKED, "203.0.113.10"));
 	assert_false(in_set(after.ruleset, SET_REVOKED, "198.51.100.9"));
+	/* Without `replies: accept` before, the rejected set holds trunks as well. */
+	assert_false(in_set(after.ruleset, SET_REVOKED, "198.51.100.8"));
 	plan_clear(&plan);
 	observed->monitor = true;
-	assert_int_equal(plan_make(after.ruleset, shape, observed, talkers + 1, 2, &plan), 0);
+	assert_int_equal(plan_make(after.ruleset, shape, observed, talkers + 1, 3, &plan), 0);
 	assert_true(in_set(after.ruleset, SET_REVOKED, "203.0.113.10"));
+	assert_true(in_set(after.ruleset, SET_REVOKED, "198.51.100.8"));
 	plan_clear(&plan);
 	observed_free(observed);
 	clear_world(&before);
@@ -454,8 +467,10 @@ static void test_who_comes_back_is_revoked_no_more(void **state)
 	make_pair(&before, &after, &dice);
 	observed = observe(before.ruleset);
 	revoked = (struct set *)observed_find_set(observed, "sip_revoked4");
-	revoked->elements[0] = (struct element){.prefix = {addr("198.51.100.1"), 32}, .expires_ms = 9};
-	revoked->elements[1] = (struct element){.prefix = {addr("203.0.113.77"), 32}, .expires_ms = 5};
+	revoked->elements[0] =
+		(struct element){.prefix = {addr("198.51.100.1"), 32}, .expires_ms = 9};
+	revoked->elements[1] =
+		(struct element){.prefix = {addr("203.0.113.77"), 32}, .expires_ms = 5};
 	revoked->count = 2;
 	assert_int_equal(plan_make(after.ruleset, shape, observed, NULL, 0, &plan), 0);
 	assert_false(in_set(after.ruleset, SET_REVOKED, "203.0.113.77"));
@@ -478,13 +493,14 @@ static void test_full_revoked_set_never_grows_past_its_size(void **state)
 	assert_non_null(talkers);
 	for (uint32_t i = 0; i < DYNAMIC_SET_SIZE + 1000; i++) {
 		talkers[i].addr = addr("45.0.0.0");
+		talkers[i].protocol = PROTOCOL_UDP;
 		talkers[i].addr.bytes[1] = (uint8_t)(i >> 16);
 		talkers[i].addr.bytes[2] = (uint8_t)(i >> 8);
 		talkers[i].addr.bytes[3] = (uint8_t)i;
 	}
 	make_pair(&before, &after, &dice);
-	assert_int_equal(plan_make(after.ruleset, shape, &none, talkers,
-				 DYNAMIC_SET_SIZE + 1000, &plan), 0);
+	assert_int_equal(
+		plan_make(after.ruleset, shape, &none, talkers, DYNAMIC_SET_SIZE + 1000, &plan), 0);
 	assert_int_equal(ruleset_find_set(after.ruleset, SET_REVOKED, 0, FAMILY_IPV4)->count,
 		DYNAMIC_SET_SIZE);
 	plan_clear(&plan);
@@ -529,11 +545,12 @@ static void test_drop_stands_alone(void **state)
 		assert_string_equal(chain->name, "sip_reject");
 		last = &chain->rules[chain->count - 1];
 		assert_int_equal(last->count, 1);
-		assert_int_equal(last->expressions[0].kind,
-			monitor ? EXPRESSION_ACCEPT : EXPRESSION_DROP);
+		assert_int_equal(
+			last->expressions[0].kind, monitor ? EXPRESSION_ACCEPT : EXPRESSION_DROP);
 		for (size_t i = 0; i + 1 < chain->count; i++) {
 			for (size_t j = 0; j < chain->rules[i].count; j++)
-				assert_true(chain->rules[i].expressions[j].kind < EXPRESSION_ACCEPT);
+				assert_true(
+					chain->rules[i].expressions[j].kind < EXPRESSION_ACCEPT);
 		}
 		clear_world(&world);
 	}

@@ -67,8 +67,13 @@ static void make_world(struct world *world, struct dice *dice)
 	}
 	world->srv[0] = "_sip._udp.example";
 	world->owner[0] = (struct owner){.id = "21", .names = world->names, .name_count = HOSTS};
-	world->owner[1] = (struct owner){.id = "trunk", .kind = OWNER_PEER, .guard = 1,
-		.names = world->names, .name_count = 2, .srv = world->srv, .srv_count = 1};
+	world->owner[1] = (struct owner){.id = "trunk",
+		.kind = OWNER_PEER,
+		.guard = 1,
+		.names = world->names,
+		.name_count = 2,
+		.srv = world->srv,
+		.srv_count = 1};
 	assert_int_equal(roster_build(&world->config, NULL, &world->roster), 0);
 	for (size_t i = 0; dice && i < world->roster->host_count; i++) {
 		for (int64_t round = 0; round < 3; round++) {
