@@ -63,9 +63,9 @@ static void describe_refusal(const struct host *host, enum family family, struct
 			answer_reason_text(REASON_TOO_MANY));
 		return;
 	}
-	addr_print(&host->culprit, buffer);
+	addr_print(&host->culprit[family], buffer);
 	text_printf(text, "the %s answer holds %s: %s", family_type(family), buffer,
-		lookup->reason == REASON_SPECIAL ? addr_special_name(addr_special(&host->culprit))
+		lookup->reason == REASON_SPECIAL ? addr_special_name(addr_special(&host->culprit[family]))
 						 : answer_reason_text(lookup->reason));
 }
 

@@ -478,9 +478,9 @@ int nft_batch_remove(const char *table, uint32_t generation, struct nft_batch *r
 	return end(&batch, ret_batch);
 }
 
-/* A message of a dump, made into one that creates the same object. */
+/* A message of a dump, made into one that creates the same object. `attributes` is a bit set. */
 static void put_again(struct nft_batch *batch, const struct nlmsghdr *dumped, uint16_t command,
-	uint16_t flags, uint16_t without, uint16_t without_too, uint32_t set_id)
+	uint16_t flags, uint32_t attributes, uint32_t set_id)
 {
 	struct attr_walk walk = attr_walk_message(dumped, sizeof(struct nfgenmsg));
 	struct nlmsghdr *message = open_message(batch, command, flags);
@@ -491,7 +491,7 @@ static void put_again(struct nft_batch *batch, const struct nlmsghdr *dumped, ui
 	while ((attr = attr_walk_step(&walk))) {
 		uint16_t type = mnl_attr_get_type(attr);
 
-		if (type == without || type == without_too)
+		if (type >= 32 || !(attributes >> type & 1))
 			continue;
 		mnl_attr_put(message, attr->nla_type, mnl_attr_get_payload_len(attr),
 			mnl_attr_get_payload(attr));
@@ -513,16 +513,32 @@ static bool is_of_table(const struct nlmsghdr *message, const char *table)
 int nft_batch_restore(
 	const char *table, const void *snapshot, size_t length, struct nft_batch *ret_batch)
 {
-	/* In the order in which one refers to the other; handles and positions are the kernel's. */
+	/* In the order in which one refers to the other. What only the kernel says of an object
+	 * (its handle, counts, attributes of later versions) is not taken when it comes back. */
+#define BIT(attribute) (UINT32_C(1) << (attribute))
 	static const struct {
-		uint16_t command, flags, without, without_too;
+		uint16_t command, flags;
+		uint32_t attributes;
 	} kinds[] = {
-		{NFT_MSG_NEWCHAIN, NLM_F_CREATE, NFTA_CHAIN_HANDLE, NFTA_CHAIN_USE},
-		{NFT_MSG_NEWSET, NLM_F_CREATE, NFTA_SET_HANDLE, NFTA_SET_ID},
-		{NFT_MSG_NEWSETELEM, NLM_F_CREATE, 0, 0},
-		{NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, NFTA_RULE_HANDLE,
-			NFTA_RULE_POSITION},
+		{NFT_MSG_NEWCHAIN, NLM_F_CREATE,
+			BIT(NFTA_CHAIN_TABLE) | BIT(NFTA_CHAIN_NAME) | BIT(NFTA_CHAIN_HOOK) |
+				BIT(NFTA_CHAIN_POLICY) | BIT(NFTA_CHAIN_TYPE) |
+				BIT(NFTA_CHAIN_FLAGS) | BIT(NFTA_CHAIN_USERDATA)},
+		{NFT_MSG_NEWSET, NLM_F_CREATE,
+			BIT(NFTA_SET_TABLE) | BIT(NFTA_SET_NAME) | BIT(NFTA_SET_FLAGS) |
+				BIT(NFTA_SET_KEY_TYPE) | BIT(NFTA_SET_KEY_LEN) |
+				BIT(NFTA_SET_DATA_TYPE) | BIT(NFTA_SET_DATA_LEN) |
+				BIT(NFTA_SET_POLICY) | BIT(NFTA_SET_DESC) | BIT(NFTA_SET_TIMEOUT) |
+				BIT(NFTA_SET_GC_INTERVAL) | BIT(NFTA_SET_USERDATA) |
+				BIT(NFTA_SET_EXPR) | BIT(NFTA_SET_EXPRESSIONS)},
+		{NFT_MSG_NEWSETELEM, NLM_F_CREATE,
+			BIT(NFTA_SET_ELEM_LIST_TABLE) | BIT(NFTA_SET_ELEM_LIST_SET) |
+				BIT(NFTA_SET_ELEM_LIST_ELEMENTS)},
+		{NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND,
+			BIT(NFTA_RULE_TABLE) | BIT(NFTA_RULE_CHAIN) | BIT(NFTA_RULE_EXPRESSIONS) |
+				BIT(NFTA_RULE_USERDATA)},
 	};
+#undef BIT
 	struct nft_batch batch = {0};
 	uint32_t sets = 0;
 
@@ -541,7 +557,7 @@ int nft_batch_restore(
 				!is_of_table(message, table))
 				continue;
 			put_again(&batch, message, kinds[i].command, kinds[i].flags,
-				kinds[i].without, kinds[i].without_too,
+				kinds[i].attributes,
 				kinds[i].command == NFT_MSG_NEWSET ? ++sets : 0);
 		}
 	}

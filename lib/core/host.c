@@ -165,7 +165,7 @@ int host_take(struct host *host, enum family family, const struct answer *answer
 			return result;
 	}
 	if (answer->kind == ANSWER_REFUSED)
-		host->culprit = answer->culprit;
+		host->culprit[family] = answer->culprit;
 	lookup_take(&host->lookup[family], answer, now);
 	return changed;
 }

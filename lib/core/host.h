@@ -64,7 +64,7 @@ struct host {
 	uint8_t told;			  /* enum host_state that was last reported to the admin */
 	struct addr *addrs[FAMILY_COUNT]; /* sorted by addr_compare; owned */
 	struct retired *retired;	  /* owned */
-	struct addr culprit;		  /* of the last refusal */
+	struct addr culprit[FAMILY_COUNT]; /* of the last refusal */
 };
 
 enum host_state {

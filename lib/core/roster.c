@@ -118,7 +118,8 @@ static int list_wishes(const struct config *config, const struct roster *known,
 				return -ENOMEM;
 		}
 	}
-	qsort(wishes->list, wishes->count, sizeof(*wishes->list), compare_wishes);
+	if (wishes->count)
+		qsort(wishes->list, wishes->count, sizeof(*wishes->list), compare_wishes);
 	return 0;
 }
 
@@ -148,7 +149,8 @@ static int list_hosts(
 		roster->bindings[roster->binding_count++] = (struct binding){
 			.owner = wish->owner, .host = (uint32_t)(roster->host_count - 1)};
 	}
-	qsort(roster->bindings, roster->binding_count, sizeof(*roster->bindings), compare_bindings);
+	if (roster->binding_count)
+		qsort(roster->bindings, roster->binding_count, sizeof(*roster->bindings), compare_bindings);
 	return 0;
 }
 

@@ -8,7 +8,7 @@
 
 enum {
 	SETS_PER_SERVICE = 8,
-	GUARD_RULES_MAX = 12,
+	GUARD_RULES_MAX = 13, /* loopback, 2 of scope, 4 revoked, 4 permitting, replies, reject */
 	REJECT_RULES_MAX = 5,
 	LOCAL_NAME_SIZE = 80,
 };
@@ -290,16 +290,23 @@ static struct expression go_to(uint32_t chain)
 	return (struct expression){.kind = EXPRESSION_GOTO, .chain = chain};
 }
 
-static void add_rule(struct chain *chain, size_t count, const struct expression *expressions)
+static void add_rule(struct builder *builder, struct chain *chain, size_t count,
+	const struct expression *expressions)
 {
-	struct rule *rule = &chain->rules[chain->count++];
+	struct rule *rule;
 
+	if (chain->count == chain->capacity) {
+		builder->failed = true;
+		return;
+	}
+	rule = &chain->rules[chain->count++];
 	rule->count = count;
 	memcpy(rule->expressions, expressions, count * sizeof(*expressions));
 }
 
 #define ADD_RULE(chain, ...)                                                                       \
-	add_rule(chain, sizeof((struct expression[]){__VA_ARGS__}) / sizeof(struct expression),    \
+	add_rule(builder, chain,                                                                   \
+		sizeof((struct expression[]){__VA_ARGS__}) / sizeof(struct expression),            \
 		(struct expression[]){__VA_ARGS__})
 
 /* What is neither for this machine nor for a guarded destination is none of our business. */
@@ -375,6 +382,7 @@ static struct chain *add_chain(struct builder *builder, const char *name, size_t
 
 	chain->name = name;
 	chain->rules = take(builder, rules_max, sizeof(*chain->rules));
+	chain->capacity = rules_max;
 	return builder->failed ? NULL : chain;
 }
 

@@ -122,7 +122,7 @@ struct chain {
 	bool base;    /* hook prerouting, type filter, policy accept */
 	int priority; /* of a base chain */
 	struct rule *rules;
-	size_t count;
+	size_t count, capacity;
 };
 
 struct ruleset {

@@ -62,7 +62,7 @@ static int open_regular(const char *path, struct stat *ret_status, struct error 
 
 static int load(const char *path, bool trusted, struct text *text, struct error *error)
 {
-	struct stat status;
+	struct stat status = {0};
 	int result, fd = open_regular(path, &status, error);
 
 	if (fd < 0)
@@ -111,9 +111,8 @@ static int full_pattern(const char *base, const char *pattern, char *ret_path)
 	if (!base || pattern[0] == '/') {
 		length = snprintf(ret_path, PATH_MAX, "%s", pattern);
 	} else {
-		if (strlen(base) >= sizeof(folder))
+		if (snprintf(folder, sizeof(folder), "%s", base) >= (int)sizeof(folder))
 			return -ENAMETOOLONG;
-		strcpy(folder, base);
 		length = snprintf(ret_path, PATH_MAX, "%s/%s", dirname(folder), pattern);
 	}
 	return length < 0 || length >= PATH_MAX ? -ENAMETOOLONG : 0;

@@ -60,7 +60,7 @@ enum {
 	ADAPT_EARLY = 8, /* answers of a round */
 	ADAPT_BUSY = 30, /* answers per millisecond that are enough; a busy machine gives no more */
 
-	ADAPT_WAITING = 4096,	/* with those whose first try stayed silent */
+	ADAPT_WAITING = 2560,	/* with those whose first try stayed silent */
 	ADAPT_PAUSE_MS = 1000,	/* between two steps down */
 	ADAPT_LOSS_SHARE = 16,	/* losing less than one in 16 is bad names, not a full pipe */
 	REFUSAL_IN_FLIGHT = 50, /* with fewer under way, REFUSED does not mean "too many" */
@@ -165,6 +165,7 @@ struct resolver {
 	size_t queued;
 	struct question_list by_step[MAX_STEPS];
 	struct question *again_first, *again_last; /* to be sent now */
+	size_t again_count;
 	struct question *free_questions;
 	struct slab *slabs;
 
@@ -304,6 +305,7 @@ static void ask_again(struct resolver *r, struct question *question)
 	if (question->again)
 		return;
 	question->again = true;
+	r->again_count++;
 	question->next_again = NULL;
 	if (r->again_last)
 		r->again_last->next_again = question;
@@ -321,6 +323,7 @@ static void ask_again_first(struct resolver *r, struct question *question)
 	if (question->again)
 		return;
 	question->again = true;
+	r->again_count++;
 	question->next_again = r->again_first;
 	r->again_first = question;
 	if (!r->again_last)
@@ -679,10 +682,12 @@ static void channel_abandon(struct resolver *r)
 		ares_cancel(least->ares);
 }
 
+/* Enough for one try of every question that can be under way, so that abandoning makes room. */
 static uint32_t channel_limit(const struct resolver *r)
 {
-	return CHANNELS_SPARE + r->server_count +
-	       2 * (r->stats.in_flight_limit / PORT_QUESTIONS + 1);
+	uint32_t questions = r->adapt ? ADAPT_WAITING : r->stats.in_flight_limit;
+
+	return CHANNELS_SPARE + r->server_count + questions / PORT_QUESTIONS;
 }
 
 /* A channel of this server that may carry one more question. */
@@ -875,7 +880,7 @@ static void on_reply(void *context, int status, int timeouts, unsigned char *byt
 		return;
 	attempt->done = true;
 	if ((status == ARES_EDESTRUCTION || status == ARES_ECANCELLED) && !channel->broken) {
-		if (!question->answered)
+		if (!question->answered && !question->waiting)
 			ask_again(r, question);
 	} else {
 		reply_handle(r, question, attempt, status, bytes, length);
@@ -941,8 +946,10 @@ static int question_send(struct resolver *r, struct question *question, int64_t 
 
 static int send_again(struct resolver *r)
 {
-	while (r->again_first) {
+	/* Those that come back at once wait for the next dispatch, so that time goes on. */
+	for (size_t count = r->again_count; count; count--) {
 		struct question *question = r->again_first;
+		r->again_count--;
 		r->again_first = question->next_again;
 		if (!r->again_first)
 			r->again_last = NULL;
@@ -964,7 +971,7 @@ static int send_queued(struct resolver *r)
 {
 	int result = send_again(r);
 
-	while (!result && r->queued && may_send(r)) {
+	while (!result && r->queued && may_send(r) && r->mute < GIVE_UP_AFTER) {
 		struct question *question = question_new(r);
 		if (!question)
 			return -ENOMEM;

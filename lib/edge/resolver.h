@@ -6,10 +6,13 @@
  *  - A question is one (name, type), asked as an absolute name: no search list, no hosts file.
  *  - It has one budget, options.timeout_ms from the moment it is first sent, over all servers and
  *    retries, by our own clock. When that is spent it is answered "could not ask, time-out". An
- *    answer that arrives after all is delivered too, as a second answer to the same tag, for as
- * long as the resolver lives.
+ *    answer that arrives after all is delivered too, as a second answer to the same tag, for about
+ *    another budget's length. When question after question fails without a word from any server,
+ *    those still queued are answered "could not ask" without being sent.
  *  - At most options.in_flight questions are under way; 0 adapts: it grows while answers come, and
  *    shrinks when questions time out or need a second try.
+ *  - A server that cannot answer (silence, SERVFAIL, REFUSED, ...) does not decide while another one
+ *    may; NXDOMAIN is an answer. A server that stays silent is asked last until it speaks again.
  *  - No source port serves more than 100 questions.
  *  - Truncated answers are asked again over TCP.
  */

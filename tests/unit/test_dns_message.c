@@ -200,6 +200,22 @@ static void test_addresses(void **state)
 	assert_int_equal(answer.ttl, 50);
 }
 
+/* Addresses in other sections are nobody's answer. */
+static void test_sections(void **state)
+{
+	(void)state;
+	start(QR | AA, ASKED, DNS_A);
+	put_a(NULL, 60, 0xc0000201);
+	for (unsigned section = 1; section <= 2; section++) {
+		open_record(section, NULL, DNS_A, 60);
+		put32(0xc0000202 + section);
+		close_record();
+	}
+	struct answer answer = decode(DNS_A);
+	assert_int_equal(answer.count, 1);
+	assert_a(&answer, 0, 1);
+}
+
 static void test_ipv6(void **state)
 {
 	(void)state;
@@ -421,6 +437,10 @@ static void test_extended_rcode(void **state)
 	close_record();
 	assert_answer(ANSWER_NO_DATA, REASON_NONE, 0, DNS_A);
 	start(QR, ASKED, DNS_A);
+	open_record(2, "", TXT, 0x01000000);
+	close_record();
+	assert_answer(ANSWER_NO_DATA, REASON_NONE, 0, DNS_A);
+	start(QR, ASKED, DNS_A);
 	open_record(2, "", OPT, 0x01000000); /* BADVERS */
 	close_record();
 	assert_failed(REASON_OTHER_RCODE);
@@ -482,6 +502,27 @@ static void test_pointers(void **state)
 		put32(60);
 		put16(4);
 		put32(0xc0000201);
+		assert_failed(REASON_GARBAGE);
+	}
+	/* The same in an alias' target, and in a record that does not count. */
+	for (unsigned type = CNAME; type <= TXT; type += TXT - CNAME) {
+		start(QR, ASKED, DNS_A);
+		if (type == CNAME)
+			open_record(0, NULL, CNAME, 60);
+		else
+			count_record(0);
+		b.bytes[b.length++] = 0x40;
+		memset(b.bytes + b.length, 'a', 0x40);
+		b.length += 0x40;
+		put_name("");
+		if (type == CNAME) {
+			close_record();
+		} else {
+			put16(TXT);
+			put16(1);
+			put32(60);
+			put16(0);
+		}
 		assert_failed(REASON_GARBAGE);
 	}
 	/* Backwards to a part of the question's name: good. */
@@ -626,6 +667,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_sections),
 		cmocka_unit_test(test_ipv6),
 		cmocka_unit_test(test_chain),
 		cmocka_unit_test(test_chain_limits),

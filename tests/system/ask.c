@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The resolver alone, for test_resolver.py:
+ *
+ *     ask SERVER,… TIMEOUT-MS IN-FLIGHT LINGER-MS <QUESTIONS
+ *
+ * SERVER `-` is resolv.conf. A question is a line "name A", "name AAAA" or "name SRV". Each answer
+ * is a line "MS LINE KIND REASON TTL VALUE…": when it came, and to which line (from 0). When all
+ * have come it goes on listening for LINGER-MS, for late ones; LINGER-MS -1 leaves after the first
+ * dispatch, with everything under way. The last line is "stats ASKED ANSWERED TIMED-OUT LATE LIMIT
+ * PEAK CPU-MS".
+ */
+#include "resolver.h"
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { MAX_SERVERS = 70 };
+
+struct run {
+	double start;
+};
+
+static double milliseconds(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+static void on_answer(void *context, uint64_t tag, const struct answer *answer)
+{
+	static const char *const kinds[] = {"never", "addresses", "nodata", "noname", "failed"};
+	struct run *run = context;
+
+	printf("%.1f %llu %s %d %u", milliseconds(CLOCK_MONOTONIC) - run->start,
+		(unsigned long long)tag, kinds[answer->kind], answer->reason, answer->ttl);
+	for (size_t i = 0; i < answer->count; i++) {
+		char text[ADDR_TEXT_SIZE];
+		if (!answer->targets)
+			addr_print(&answer->addrs[i], text);
+		printf(" %s", answer->targets ? answer->targets[i] : text);
+	}
+	putchar('\n');
+}
+
+static enum dns_type type_of(const char *text)
+{
+	return !strcmp(text, "A") ? DNS_A : !strcmp(text, "AAAA") ? DNS_AAAA : DNS_SRV;
+}
+
+static char **ask_all(struct resolver *resolver, size_t *ret_count)
+{
+	char *line = NULL, **names = NULL;
+	size_t size = 0, count = 0;
+
+	while (getline(&line, &size, stdin) > 0) {
+		char *name = strtok(line, " \n"), *type = strtok(NULL, " \n");
+		if (!name || !type)
+			continue;
+		names = realloc(names, (count + 1) * sizeof(*names));
+		if (!names || !(names[count] = strdup(name)) ||
+			resolver_ask(resolver, names[count], type_of(type), count))
+			abort();
+		count++;
+	}
+	free(line);
+	*ret_count = count;
+	return names;
+}
+
+static int dispatch(struct resolver *resolver, int wait_ms)
+{
+	struct error error = {0};
+	struct pollfd poll_fd = {.fd = resolver_fd(resolver), .events = POLLIN};
+
+	poll(&poll_fd, 1, wait_ms);
+	if (!resolver_dispatch(resolver, &error))
+		return 0;
+	fprintf(stderr, "ask: %s\n", error.what);
+	return -1;
+}
+
+static int run_all(struct resolver *resolver, struct run *run, int linger)
+{
+	if (linger < 0)
+		return dispatch(resolver, 0);
+	while (resolver_unanswered(resolver))
+		if (dispatch(resolver, resolver_wait_ms(resolver)))
+			return -1;
+	double end = milliseconds(CLOCK_MONOTONIC) + linger;
+	for (double left; (left = end - milliseconds(CLOCK_MONOTONIC)) > 0;) {
+		int wait = resolver_wait_ms(resolver);
+		if (dispatch(resolver, wait < 0 || wait > left ? (int)left + 1 : wait))
+			return -1;
+	}
+	(void)run;
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *servers[MAX_SERVERS];
+	struct resolver_options options = {.servers = servers};
+	struct error error = {0};
+	struct resolver *resolver;
+	size_t count;
+
+	if (argc != 5)
+		return 2;
+	if (strcmp(argv[1], "-") != 0)
+		for (char *text = strtok(argv[1], ","); text && options.server_count < MAX_SERVERS;
+			text = strtok(NULL, ","))
+			servers[options.server_count++] = text;
+	options.timeout_ms = (uint32_t)atoi(argv[2]);
+	options.in_flight = (uint32_t)atoi(argv[3]);
+	struct run run = {0};
+	if (resolver_new(&resolver, &options, on_answer, &run, &error)) {
+		fprintf(stderr, "ask: %s\n", error.what);
+		return 1;
+	}
+	char **names = ask_all(resolver, &count);
+	run.start = milliseconds(CLOCK_MONOTONIC);
+	double cpu = milliseconds(CLOCK_PROCESS_CPUTIME_ID);
+	int result = run_all(resolver, &run, atoi(argv[4]));
+	struct resolver_stats stats = resolver_stats(resolver);
+	printf("stats %llu %llu %llu %llu %u %u %.1f\n", (unsigned long long)stats.asked,
+		(unsigned long long)stats.answered, (unsigned long long)stats.timed_out,
+		(unsigned long long)stats.late, stats.in_flight_limit, stats.in_flight_peak,
+		milliseconds(CLOCK_PROCESS_CPUTIME_ID) - cpu);
+	resolver_free(resolver);
+	for (size_t i = 0; i < count; i++)
+		free(names[i]);
+	free(names);
+	return result ? 1 : 0;
+}

@@ -1,0 +1,791 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+What the system tests stand on: private namespaces, hosts with cables between them, a Knot DNS
+server that is changed by RFC 2136 updates, the program under test, and nftables read as JSON.
+
+A test file looks like this:
+
+    #!/usr/bin/python3
+    from harness import Case, main
+
+    class Sync(Case):
+        needs = ("knotd", "knsupdate")             # missing program: skipped, and counted
+
+        def test_one(self):                        # self.net, self.fence are fresh for each test
+            knot = self.knot()                     # knotd in the pbx namespace, zone example.
+            knot.update("add home21.example. 30 A 203.0.113.10")
+            self.fence.config('''
+    extensions: {21: home21.example}
+    ''' + knot.resolver())
+            result = self.fence.run("sync")        # .code .out .err .seconds .json()
+            self.assertEqual(result.code, 0, result)
+            self.assertIn("203.0.113.10", self.net.pbx.elements("sip_hosts4"))
+
+    if __name__ == "__main__":
+        main()
+
+Start: main() (or enter_namespaces(), by hand) starts the file once more through unshare(1): as
+root with network and mount namespaces of its own, otherwise with a user namespace beside them.
+SIPFENCE_TEST_UNPRIVILEGED=1 takes the second way as root, too. Nothing outside is touched.
+
+Programs: SIPFENCE=path of the binary (default: build/cmd/sipfence/sipfence in the repository).
+
+Result: unittest's output on stderr; the last line on stdout is `N passed, N failed, N skipped`,
+each subTest counted. Exit 0, 1 when one failed, 77 when all were skipped. Arguments are those of
+unittest (`-v`, `Sync.test_one`, `-k word`).
+
+Pieces
+  Host          a network namespace. run(argv), popen(argv): in it, no shell; the pid is the
+                program's own. inside(): a context in which this thread makes sockets in it.
+                sysctl(name, value), ip(text) (lines of `ip -batch`), nft(text), nft_json(...),
+                elements(set), table(), ruleset(), generation(), udp(address, port).
+  Network       hosts by name (net.host("x")), link(a, "eth0", [addrs], b, "eth1", [addrs]);
+                close() ends what was started in it.
+  Topology      the network of the tests, see its docstring: pbx, router, home, rogue, lan.
+  Knot          knotd with one zone; update(lines), move(name, address), stop().
+  Fence         the program with a config, a state folder and a run folder of its own.
+  Case          unittest.TestCase with `net` (a Topology) and `fence`; one of each a test, or, with
+                shared_net = True, one Topology for the class, its nftables flushed before each test.
+  wait_until    polls a condition with a bound.
+  reaches       does a datagram from one host arrive at a port of another?
+  Monitor       `nft monitor` of a host.
+"""
+import atexit
+import contextlib
+import ctypes
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+sys.dont_write_bytecode = True
+
+PYTHON = "/usr/bin/python3"
+HERE = os.path.dirname(os.path.abspath(__file__))
+REPO = os.path.dirname(os.path.dirname(HERE))
+SIPFENCE = os.path.abspath(
+    os.environ.get("SIPFENCE", os.path.join(REPO, "build/cmd/sipfence/sipfence")))
+INSIDE = "SIPFENCE_TEST_INSIDE"
+SKIP = 77
+
+CLONE_NEWNET = 0x40000000
+# Stands before an argument vector: the same user without any capability, as root or not.
+NO_CAPS = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all"]
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def checked(value):
+    if value < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return value
+
+
+def privileged():
+    """True in namespaces made by real root: other users can be switched to."""
+    return os.environ.get(INSIDE) == "root"
+
+
+def enter_namespaces():
+    """Starts this test file again in private namespaces; returns only in the second life."""
+    if os.environ.get(INSIDE):
+        return
+    unshare = shutil.which("unshare", path=PATH)
+    if not unshare:
+        print("skipped: unshare(1) is missing", file=sys.stderr)
+        print("0 passed, 0 failed, 1 skipped")
+        sys.exit(SKIP)
+    as_root = os.geteuid() == 0 and not os.environ.get("SIPFENCE_TEST_UNPRIVILEGED")
+    flags = ["-n", "-m"] if as_root else ["-U", "-r", "-n", "-m"]
+    probe = subprocess.run([unshare, *flags, "true"], stderr=subprocess.PIPE, text=True, timeout=30)
+    if probe.returncode != 0:
+        print("skipped: no namespaces here: " + probe.stderr.strip(), file=sys.stderr)
+        print("0 passed, 0 failed, 1 skipped")
+        sys.exit(SKIP)
+    environment = dict(os.environ)
+    environment[INSIDE] = "root" if as_root else "user"
+    environment["PATH"] = PATH
+    script = os.path.abspath(sys.argv[0])
+    os.execve(unshare, [unshare, *flags, PYTHON, script, *sys.argv[1:]], environment)
+
+
+def wait_until(condition, seconds=5.0, step=0.02):
+    """Calls condition() until it is true or the time is up; returns its last value."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value or time.monotonic() > deadline:
+            return value
+        time.sleep(step)
+
+
+# --- hosts and cables ---------------------------------------------------------------------------
+
+class Host:
+    """One network namespace, alive while this object is: a descriptor holds it, no process."""
+
+    def __init__(self, name):
+        self.name = name
+        self.children = []
+        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            checked(libc.unshare(CLONE_NEWNET))
+            self.fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            checked(libc.setns(before, CLONE_NEWNET))
+            os.close(before)
+        for name in ("all", "default"):
+            self.sysctl("net.ipv6.conf.%s.accept_dad" % name, 0)  # addresses are usable at once
+            self.sysctl("net.ipv4.conf.%s.rp_filter" % name, 0)
+        self.ip("link set lo up")
+
+    @property
+    def path(self):
+        """A path for `ip link ... netns PATH` and `nsenter --net=PATH`."""
+        return "/proc/%d/fd/%d" % (os.getpid(), self.fd)
+
+    @contextlib.contextmanager
+    def inside(self):
+        """This thread is in the namespace: sockets and children made here belong to it."""
+        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            checked(libc.setns(self.fd, CLONE_NEWNET))
+            try:
+                yield self
+            finally:
+                checked(libc.setns(before, CLONE_NEWNET))
+        finally:
+            os.close(before)
+
+    def run(self, argv, check=True, input=None, timeout=60, **more):
+        """Runs to the end; returns subprocess.CompletedProcess with text in stdout and stderr."""
+        if input is None and "stdin" not in more:
+            more["stdin"] = subprocess.DEVNULL
+        more.setdefault("stdout", subprocess.PIPE)
+        more.setdefault("stderr", subprocess.PIPE)
+        with self.inside():
+            done = subprocess.run(list(argv), input=input, text=True, errors="replace",
+                                  timeout=timeout, **more)
+        if check and done.returncode != 0:
+            raise RuntimeError("%s: exit %d: %s%s" % (
+                " ".join(argv), done.returncode, done.stdout or "", done.stderr or ""))
+        return done
+
+    def popen(self, argv, **more):
+        """Starts a program; it is ended with the host. .pid is the program's."""
+        more.setdefault("stdin", subprocess.DEVNULL)
+        with self.inside():
+            child = subprocess.Popen(list(argv), **more)
+        self.children.append(child)
+        return child
+
+    def ip(self, text):
+        """Lines for `ip -batch`; leading blanks and empty lines are dropped."""
+        lines = "\n".join(line.strip() for line in text.splitlines() if line.strip())
+        return self.run(["ip", "-batch", "-"], input=lines + "\n").stdout
+
+    def sysctl(self, name, value=None):
+        path = "/proc/sys/" + name.replace(".", "/")
+        with self.inside():
+            if value is None:
+                with open(path) as file:
+                    return file.read().strip()
+            with open(path, "w") as file:
+                file.write(str(value))
+        return value
+
+    def udp(self, address="0.0.0.0", port=0, timeout=2.0):
+        """A bound UDP socket of this host."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with self.inside():
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.settimeout(timeout)
+        sock.bind((address, port))
+        return sock
+
+    # nftables
+
+    def nft(self, text, check=True):
+        """Loads nft script text by `nft -f -`."""
+        return self.run(["nft", "-f", "-"], input=text, check=check)
+
+    def nft_json(self, *arguments, check=True):
+        """The list of `nft -j ARGUMENTS`; None when nft says no (check=False)."""
+        done = self.run(["nft", "-j", *arguments], check=check)
+        if done.returncode != 0:
+            return None
+        return json.loads(done.stdout)["nftables"]
+
+    def ruleset(self, *arguments):
+        """The text of `nft list ruleset` (or of other arguments), for byte comparison."""
+        return self.run(["nft", *(arguments or ("list", "ruleset"))]).stdout
+
+    def has_table(self, name="sipfence", family="inet"):
+        return any(item.get("table", {}).get("name") == name
+                   and item["table"]["family"] == family
+                   for item in self.nft_json("list", "tables"))
+
+    def elements(self, name, table="sipfence", family="inet"):
+        """{address or prefix or first-last: {"comment", "packets", "bytes"}} of one set."""
+        found = {}
+        for item in self.nft_json("list", "set", family, table, name):
+            for element in item.get("set", {}).get("elem", []):
+                details = element.get("elem") if isinstance(element, dict) else None
+                value = details["val"] if details else element
+                counter = (details or {}).get("counter") or {}
+                found[element_text(value)] = {
+                    "comment": (details or {}).get("comment"),
+                    "packets": counter.get("packets"), "bytes": counter.get("bytes")}
+        return found
+
+    def table(self, name="sipfence", family="inet", dynamic=False):
+        """The table in canonical form, see canonical(); None when there is none."""
+        listing = self.nft_json("list", "table", family, name, check=False)
+        return None if listing is None else canonical(listing, dynamic)
+
+    def generation(self):
+        """nftables' generation: it grows by one with each committed transaction."""
+        nfgenmsg = struct.pack("=BBH", 0, 0, 0)
+        header = struct.pack("=IHHII", 16 + len(nfgenmsg), (10 << 8) | 16, 1, 1, 0)
+        with self.inside():
+            sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+        with sock:
+            sock.settimeout(5)
+            sock.send(header + nfgenmsg)
+            data = sock.recv(65536)
+        offset = 20
+        while offset + 4 <= len(data):
+            length, kind = struct.unpack_from("=HH", data, offset)
+            if kind == 1:
+                return struct.unpack_from(">I", data, offset + 4)[0]
+            offset += (length + 3) & ~3
+        raise RuntimeError("no generation in the kernel's answer")
+
+    def close(self):
+        for child in self.children:
+            end(child)
+        self.children = []
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def end(child, seconds=3):
+    """Ends one child that this test started: SIGTERM, then SIGKILL."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+    for stream in (child.stdin, child.stdout, child.stderr):
+        if stream:
+            with contextlib.suppress(OSError):
+                stream.close()
+
+
+class Network:
+    """Hosts by name, and cables between them."""
+
+    def __init__(self):
+        self.hosts = {}
+        self.cables = 0
+        atexit.register(self.close)
+
+    def host(self, name):
+        if name not in self.hosts:
+            self.hosts[name] = Host(name)
+        return self.hosts[name]
+
+    def link(self, a, a_name, a_addresses, b, b_name, b_addresses):
+        """A veth pair with these interface names and addresses ("192.0.2.1/24", ...)."""
+        # An index that the peer can't have: the kernel delays the start of an interface whose index
+        # equals its peer's (linkwatch_urgent_event) by up to a second.
+        self.cables += 1
+        a.ip("link add name %s index %d type veth peer name %s netns %s" % (
+            a_name, 1000 + self.cables, b_name, b.path))
+        for host, name, addresses in ((a, a_name, a_addresses), (b, b_name, b_addresses)):
+            host.ip("".join(
+                "address add %s dev %s%s\n" % (address, name, " nodad" if ":" in address else "")
+                for address in addresses) + "link set %s up" % name)
+
+    def close(self):
+        atexit.unregister(self.close)
+        for host in self.hosts.values():
+            host.close()
+        self.hosts = {}
+
+
+class Topology(Network):
+    """
+      home  203.0.113.10, .77   2001:db8:21::10, ::77  (eth0)  --- .1 home0 \\
+      rogue 198.51.100.66, .67  2001:db8:66::66        (eth0)  --- .1 rogue0 - router
+                                                               192.0.2.1 pbx0 /
+      pbx   192.0.2.10          2001:db8:1::10         (wan)   --- 192.0.2.1, 2001:db8:1::1
+      pbx   192.168.1.1         fd00:1::1              (lan)   --- lan 192.168.1.50, fd00:1::50 (eth0)
+
+    The router forwards, the pbx forwards (tests of `destinations`), reverse path filters are off.
+    """
+    ADDRESSES = {
+        "home": ["203.0.113.10/24", "203.0.113.77/24", "2001:db8:21::10/64", "2001:db8:21::77/64"],
+        "rogue": ["198.51.100.66/24", "198.51.100.67/24", "2001:db8:66::66/64"],
+    }
+
+    def __init__(self):
+        super().__init__()
+        self.router = self.host("router")
+        self.pbx = self.host("pbx")
+        self.home = self.host("home")
+        self.rogue = self.host("rogue")
+        self.lan = self.host("lan")
+        for host in (self.router, self.pbx):
+            host.sysctl("net.ipv4.ip_forward", 1)
+            host.sysctl("net.ipv6.conf.all.forwarding", 1)
+        self.link(self.pbx, "wan", ["192.0.2.10/24", "2001:db8:1::10/64"],
+                  self.router, "pbx0", ["192.0.2.1/24", "2001:db8:1::1/64"])
+        self.link(self.home, "eth0", self.ADDRESSES["home"],
+                  self.router, "home0", ["203.0.113.1/24", "2001:db8:21::1/64"])
+        self.link(self.rogue, "eth0", self.ADDRESSES["rogue"],
+                  self.router, "rogue0", ["198.51.100.1/24", "2001:db8:66::1/64"])
+        self.link(self.pbx, "lan", ["192.168.1.1/24", "fd00:1::1/64"],
+                  self.lan, "eth0", ["192.168.1.50/24", "fd00:1::50/64"])
+        for host, v4, v6 in ((self.pbx, "192.0.2.1", "2001:db8:1::1"),
+                             (self.home, "203.0.113.1", "2001:db8:21::1"),
+                             (self.rogue, "198.51.100.1", "2001:db8:66::1"),
+                             (self.lan, "192.168.1.1", "fd00:1::1")):
+            host.ip("route add default via %s\nroute add ::/0 via %s" % (v4, v6))
+
+
+def reaches(sender, source, listener, destination, port=5060, seconds=0.4, tries=1):
+    """True when a UDP datagram from sender's source address arrives at listener's destination."""
+    token = os.urandom(12)
+    heard = listener.udp(destination, port, seconds)
+    talk = sender.udp(source, 0)
+    with heard, talk:
+        for _ in range(tries):
+            talk.sendto(token, (destination, port))
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                try:
+                    data, peer = heard.recvfrom(2048)
+                except socket.timeout:
+                    break
+                if data == token and peer[0] == source:
+                    return True
+    return False
+
+
+# --- nftables as values ---------------------------------------------------------------------------
+
+def element_text(value):
+    """An element's key as nft would print it."""
+    if isinstance(value, dict):
+        if "prefix" in value:
+            return "%s/%d" % (value["prefix"]["addr"], value["prefix"]["len"])
+        if "range" in value:
+            return "%s-%s" % tuple(value["range"])
+        if "concat" in value:
+            return " . ".join(element_text(part) for part in value["concat"])
+        return json.dumps(value, sort_keys=True)
+    return str(value)
+
+
+def canonical(listing, dynamic=False):
+    """
+    The list of `nft -j list table` without what differs between equal tables: handles, metainfo,
+    values of counters, remaining times, the order of elements and of objects (rules keep theirs).
+    Elements of dynamic sets (what knocked) are left out unless dynamic is True.
+    """
+    def strip(value):
+        if isinstance(value, list):
+            return [strip(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        result = {}
+        for key, item in value.items():
+            if key in ("handle", "expires"):
+                continue
+            if key == "counter" and isinstance(item, dict):
+                result[key] = None
+                continue
+            result[key] = strip(item)
+        return result
+
+    objects = []
+    for position, item in enumerate(listing):
+        if "metainfo" in item:
+            continue
+        kind, content = next(iter(item.items()))
+        content = strip(content)
+        for name in ("set", "map"):
+            if kind == name:
+                # nft 1.0.6 shows no "dynamic" in JSON; only such sets of ours have a time-out.
+                if {"dynamic", "timeout"} & set(content.get("flags", [])) and not dynamic:
+                    content.pop("elem", None)
+                if "elem" in content:
+                    content["elem"] = sorted(content["elem"], key=lambda e: json.dumps(e, sort_keys=True))
+                if isinstance(content.get("flags"), list):
+                    content["flags"] = sorted(content["flags"])
+        order = (content["chain"], position) if kind == "rule" else (content.get("name", ""), 0)
+        objects.append((kind, order, content))
+    objects.sort(key=lambda entry: (entry[0], entry[1]))
+    return [{kind: content} for kind, _, content in objects]
+
+
+class Monitor:
+    """`nft monitor` of a host: lines() are what it printed so far."""
+
+    def __init__(self, host):
+        self.host = host
+        self.file = tempfile.TemporaryFile("w+")
+        self.child = host.popen(["stdbuf", "-oL", "nft", "monitor"], stdout=self.file,
+                                stderr=subprocess.STDOUT)
+        # It listens once a transaction of ours shows up.
+        name = "monitor_probe_%d" % self.child.pid
+
+        def seen():
+            host.nft("add table ip %s\ndelete table ip %s\n" % (name, name))
+            return any(name in line for line in self.lines())
+        if not wait_until(seen, 5, 0.05):
+            raise RuntimeError("nft monitor does not answer")
+        time.sleep(0.1)
+        self.start = len(self.lines())
+
+    def lines(self):
+        return os.pread(self.file.fileno(), 1 << 26, 0).decode(errors="replace").splitlines()
+
+    def events(self, settle=0.2):
+        """What was printed since the start, after a moment for the last to arrive."""
+        time.sleep(settle)
+        return [line for line in self.lines()[self.start:] if "monitor_probe_" not in line]
+
+    def close(self):
+        end(self.child)
+        self.file.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+# --- Knot -----------------------------------------------------------------------------------------
+
+def free_port(host, address="127.0.0.1"):
+    """A port that is free for UDP and TCP on a host."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    for _ in range(50):
+        with host.inside():
+            udp = socket.socket(family, socket.SOCK_DGRAM)
+            tcp = socket.socket(family, socket.SOCK_STREAM)
+        with udp, tcp:
+            udp.bind((address, 0))
+            with contextlib.suppress(OSError):
+                tcp.bind((address, udp.getsockname()[1]))
+                return udp.getsockname()[1]
+    raise RuntimeError("no free port")
+
+
+class Knot:
+    """knotd in the foreground as a child, authoritative for one zone, open to updates from loopback."""
+
+    def __init__(self, host, directory, zone="example.", records="", workers=1):
+        self.host = host
+        self.zone = zone
+        self.directory = directory
+        self.port = free_port(host)
+        os.makedirs(directory, exist_ok=True)
+        with open(os.path.join(directory, "zone"), "w") as file:
+            file.write("$ORIGIN %s\n$TTL 30\n@ SOA ns.%s admin.%s 1 3600 600 86400 5\n@ NS ns\n"
+                       "ns A 127.0.0.1\n%s\n" % (zone, zone, zone, records))
+        with open(os.path.join(directory, "knot.conf"), "w") as file:
+            file.write("""
+server:
+    rundir: "{dir}"
+    listen: [127.0.0.1@{port}, ::1@{port}]
+    udp-workers: {workers}
+    tcp-workers: 1
+    background-workers: 1
+database:
+    storage: "{dir}"
+log:
+  - target: stderr
+    any: warning
+acl:
+  - id: loopback
+    address: [127.0.0.0/8, "::1"]
+    action: [update, transfer]
+zone:
+  - domain: "{zone}"
+    storage: "{dir}"
+    file: zone
+    zonefile-sync: -1
+    journal-max-usage: 64M
+    acl: loopback
+""".format(dir=directory, port=self.port, zone=zone, workers=workers))
+        self.log = open(os.path.join(directory, "log"), "w+")
+        self.child = None
+        self.start()
+
+    def start(self):
+        self.child = self.host.popen(
+            ["knotd", "-c", os.path.join(self.directory, "knot.conf")],
+            stdout=self.log, stderr=subprocess.STDOUT)
+        if not wait_until(self.answers, 15, 0.05):
+            self.log.seek(0)
+            raise RuntimeError("knotd does not answer: " + self.log.read())
+
+    def answers(self):
+        labels = b"".join(bytes([len(part)]) + part.encode()
+                          for part in self.zone.rstrip(".").split(".")) + b"\0"
+        with self.host.inside():
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with sock:
+            sock.settimeout(0.2)
+            try:
+                sock.connect(("127.0.0.1", self.port))
+                sock.send(struct.pack(">HHHHHH", 77, 0, 1, 0, 0, 0) + labels + b"\0\6\0\1")
+                answer = sock.recv(512)
+            except OSError:
+                return False
+        return len(answer) > 12 and answer[3] & 15 == 0
+
+    def update(self, lines):
+        """One update: lines for knsupdate ("add home21.example. 30 A 203.0.113.10")."""
+        script = "server 127.0.0.1 %d\nzone %s\n%s\nsend\nquit\n" % (self.port, self.zone, lines.strip())
+        done = self.host.run(["knsupdate"], input=script, check=False)
+        if done.returncode != 0 or "error" in (done.stdout + done.stderr).lower():
+            raise RuntimeError("knsupdate: %s%s" % (done.stdout, done.stderr))
+
+    def move(self, name, address, ttl=30):
+        """The name has this one address of its family from now on."""
+        kind = "AAAA" if ":" in address else "A"
+        name = name.rstrip(".") + "."
+        self.update("del %s %s\nadd %s %d %s %s" % (name, kind, name, ttl, kind, address))
+
+    def resolver(self, timeout="2s"):
+        """The config's resolver line."""
+        return 'resolver: {servers: ["127.0.0.1:%d"], timeout: %s}\n' % (self.port, timeout)
+
+    def stop(self):
+        if self.child:
+            end(self.child)
+            self.child = None
+
+
+# --- the program ----------------------------------------------------------------------------------
+
+class Result:
+    def __init__(self, argv, code, out, err, seconds):
+        self.argv, self.code, self.out, self.err, self.seconds = argv, code, out, err, seconds
+
+    def json(self):
+        return json.loads(self.out)
+
+    def __str__(self):
+        return "%s\nexit %s after %.2f s\n--- stdout\n%s--- stderr\n%s" % (
+            " ".join(self.argv), self.code, self.seconds, self.out[-4000:], self.err[-4000:])
+
+    __repr__ = __str__
+
+
+class Fence:
+    """The program with its own config, state and run folders, run in one host."""
+
+    def __init__(self, host, directory):
+        self.host = host
+        self.directory = directory
+        self.path = os.path.join(directory, "sipfence.yaml")
+        self.state = os.path.join(directory, "state")
+        self.run_dir = os.path.join(directory, "run")
+        os.makedirs(self.state, exist_ok=True)
+        os.makedirs(self.run_dir, exist_ok=True)
+        # Each run names what it wants; the caller's habits must not leak in.
+        self.environment = {"PATH": PATH, "LC_ALL": "C", "TERM": "xterm", "HOME": directory,
+                            "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", ""),
+                            "UBSAN_OPTIONS": os.environ.get("UBSAN_OPTIONS", "")}
+
+    def config(self, text, name="sipfence.yaml", mode=0o644):
+        """Writes the config, or a file beside it; returns its path."""
+        path = os.path.join(self.directory, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(text if isinstance(text, bytes) else text.encode())
+        os.chmod(path, mode)
+        return path
+
+    def argv(self, *arguments):
+        return [SIPFENCE, "-c", self.path, "--state-dir", self.state, "--run-dir", self.run_dir,
+                *arguments]
+
+    def run(self, *arguments, argv=None, prefix=(), env=None, timeout=60, **more):
+        """One run; returns a Result. prefix stands before the program (setpriv, ...)."""
+        argv = list(prefix) + (list(argv) if argv else self.argv(*arguments))
+        start = time.monotonic()
+        done = self.host.run(argv, check=False, timeout=timeout,
+                             env=dict(self.environment, **(env or {})), **more)
+        return Result(argv, done.returncode, done.stdout or "", done.stderr or "",
+                      time.monotonic() - start)
+
+    def popen(self, *arguments, **more):
+        more.setdefault("stdout", subprocess.PIPE)
+        more.setdefault("stderr", subprocess.PIPE)
+        more.setdefault("text", True)
+        return self.host.popen(self.argv(*arguments), env=dict(self.environment), **more)
+
+    def saved(self):
+        """The files in the state folder: {name: bytes}."""
+        found = {}
+        for folder, _, names in os.walk(self.state):
+            for name in names:
+                path = os.path.join(folder, name)
+                if os.path.isfile(path):
+                    with open(path, "rb") as file:
+                        found[os.path.relpath(path, self.state)] = file.read()
+        return found
+
+
+# --- unittest -------------------------------------------------------------------------------------
+
+class Case(unittest.TestCase):
+    """A test with a network and a program of its own. Longest output on failures."""
+    maxDiff = None
+    longMessage = True
+    needs = ()
+    shared_net = False
+
+    @classmethod
+    def setUpClass(cls):
+        for program in ("nft", "ip", *cls.needs):
+            if not shutil.which(program, path=PATH):
+                raise unittest.SkipTest(program + " is missing")
+        if not os.access(SIPFENCE, os.X_OK):
+            raise unittest.SkipTest(SIPFENCE + " is not built")
+        cls.class_net = None
+        if cls.shared_net:
+            cls.class_net = Topology()
+            cls.addClassCleanup(cls.class_net.close)
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="sipfence-test-")
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+        os.chmod(self.directory, 0o755)
+        if self.class_net:
+            self.net = self.class_net
+            self.net.pbx.run(["nft", "flush", "ruleset"])
+        else:
+            self.net = Topology()
+            self.addCleanup(self.net.close)
+        self.fence = Fence(self.net.pbx, self.directory)
+
+    def knot(self, **more):
+        """A Knot in the pbx, ended with the test."""
+        knot = Knot(self.net.pbx, os.path.join(self.directory, "knot%d" % id(more)), **more)
+        self.addCleanup(knot.log.close)
+        self.addCleanup(knot.stop)
+        return knot
+
+    def dns(self, **more):
+        """A ScriptedDns in the pbx, closed with the test."""
+        from scripted_dns import ScriptedDns
+        server = ScriptedDns(self.net.pbx, **more)
+        self.addCleanup(server.close)
+        return server
+
+    def assertCode(self, result, code):
+        self.assertEqual(result.code, code, result)
+        return result
+
+
+class Tally(unittest.TextTestResult):
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        self.passed = self.failed = self.skips = 0
+        self.had_subtests = set()
+        self.by_class = {}
+
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        self.had_subtests.add(id(test))
+        if err is None:
+            self.passed += 1
+        else:
+            self.failed += 1
+
+    def addSuccess(self, test):
+        super().addSuccess(test)
+        if id(test) not in self.had_subtests:
+            self.passed += 1
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self.failed += 1
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        self.failed += 1
+
+    def addExpectedFailure(self, test, err):
+        super().addExpectedFailure(test, err)
+        self.passed += 1
+
+    def addUnexpectedSuccess(self, test):
+        super().addUnexpectedSuccess(test)
+        self.failed += 1
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        whole = re.match(r"setUpClass \(.*?(\w+)\)$", str(test))
+        self.skips += self.by_class.get(whole.group(1), 1) if whole else 1
+
+
+class Runner(unittest.TextTestRunner):
+    resultclass = Tally
+
+    def run(self, test):
+        counts = {}
+
+        def walk(suite):
+            for item in suite:
+                if isinstance(item, unittest.TestSuite):
+                    walk(item)
+                else:
+                    name = type(item).__name__
+                    counts[name] = counts.get(name, 0) + 1
+        walk(test)
+        self.counts = counts
+        return super().run(test)
+
+    def _makeResult(self):
+        result = super()._makeResult()
+        result.by_class = self.counts
+        return result
+
+
+def main():
+    """Runs this file's tests in private namespaces and ends the process."""
+    enter_namespaces()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    program = unittest.main(module="__main__", testRunner=Runner, exit=False)
+    result = program.result
+    for test, reason in result.skipped:
+        print("skipped: %s: %s" % (test, reason), file=sys.stderr)
+    sys.stderr.flush()
+    print("%d passed, %d failed, %d skipped" % (result.passed, result.failed, result.skips), flush=True)
+    if result.failed:
+        sys.exit(1)
+    sys.exit(SKIP if result.skips and not result.passed else 0)
