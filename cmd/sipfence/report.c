@@ -6,7 +6,7 @@
 #include <time.h>
 
 enum {
-	LINES_MAX = 200, /* of names or talkers in one run; --json has them all */
+	LINES_MAX = 100, /* of names or talkers in one run; --json has them all */
 	TIME_SIZE = 32,
 };
 
@@ -65,8 +65,9 @@ static void describe_refusal(const struct host *host, enum family family, struct
 	}
 	addr_print(&host->culprit[family], buffer);
 	text_printf(text, "the %s answer holds %s: %s", family_type(family), buffer,
-		lookup->reason == REASON_SPECIAL ? addr_special_name(addr_special(&host->culprit[family]))
-						 : answer_reason_text(lookup->reason));
+		lookup->reason == REASON_SPECIAL
+			? addr_special_name(addr_special(&host->culprit[family]))
+			: answer_reason_text(lookup->reason));
 }
 
 static void describe_host(const struct host *host, const struct timing *timing, struct text *text)

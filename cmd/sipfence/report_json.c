@@ -79,7 +79,8 @@ static json_t *host_object(struct builder *builder, const struct binding *bindin
 			append(builder, addresses, address_text(&host->addrs[family][i]));
 		set(builder, lookup, "addresses", addresses);
 		if (host->lookup[family].last == ANSWER_REFUSED)
-			set(builder, lookup, "refused_address", address_text(&host->culprit[family]));
+			set(builder, lookup, "refused_address",
+				address_text(&host->culprit[family]));
 		set(builder, object, family == FAMILY_IPV4 ? "A" : "AAAA", lookup);
 	}
 	return object;

@@ -304,8 +304,10 @@ static bool sections_read(struct message *message, struct verdict *ret_verdict)
 		if (record.type != TYPE_SOA || ret_verdict->soa)
 			continue;
 		size_t data = record.data;
-		if (!name_read(message, &data, &skipped) || !name_read(message, &data, &skipped) ||
-			data + SOA_FIXED_SIZE != record.data + record.data_length)
+		for (unsigned names = 0; names < 2; names++)
+			if (!name_read(message, &data, &skipped))
+				return false;
+		if (data + SOA_FIXED_SIZE != record.data + record.data_length)
 			return false;
 		uint32_t minimum = read_ttl(message->bytes + data + 16);
 		ret_verdict->soa = true;
@@ -383,6 +385,7 @@ static enum answer_reason chain_follow(
 	struct wire_name next;
 	bool alias;
 
+	next.length = 0;
 	chain->end = message->asked;
 	chain->hops = 0;
 	chain->ttl = UINT32_MAX;
@@ -448,7 +451,7 @@ static void target_insert(struct dns_scratch *scratch, size_t *count, const char
 	}
 	memmove(&scratch->targets[at + 1], &scratch->targets[at],
 		(*count - at) * sizeof(scratch->targets[0]));
-	scratch->targets[at] = strcpy(scratch->target_text[*count], target);
+	scratch->targets[at] = memcpy(scratch->target_text[*count], target, strlen(target) + 1);
 	(*count)++;
 }
 

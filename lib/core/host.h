@@ -61,9 +61,9 @@ struct host {
 	struct lookup lookup[FAMILY_COUNT];
 	uint16_t count[FAMILY_COUNT]; /* addresses in force */
 	uint16_t retired_count;
-	uint8_t told;			  /* enum host_state that was last reported to the admin */
-	struct addr *addrs[FAMILY_COUNT]; /* sorted by addr_compare; owned */
-	struct retired *retired;	  /* owned */
+	uint8_t told;			   /* enum host_state that was last reported to the admin */
+	struct addr *addrs[FAMILY_COUNT];  /* sorted by addr_compare; owned */
+	struct retired *retired;	   /* owned */
 	struct addr culprit[FAMILY_COUNT]; /* of the last refusal */
 };
 

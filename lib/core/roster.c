@@ -150,7 +150,8 @@ static int list_hosts(
 			.owner = wish->owner, .host = (uint32_t)(roster->host_count - 1)};
 	}
 	if (roster->binding_count)
-		qsort(roster->bindings, roster->binding_count, sizeof(*roster->bindings), compare_bindings);
+		qsort(roster->bindings, roster->binding_count, sizeof(*roster->bindings),
+			compare_bindings);
 	return 0;
 }
 

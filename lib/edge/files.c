@@ -199,21 +199,6 @@ static int write_all(int fd, const char *data, size_t length)
 	return 0;
 }
 
-static int sync_folder_of(const char *path)
-{
-	char folder[PATH_MAX];
-	int fd, result = 0;
-
-	snprintf(folder, sizeof(folder), "%s", path);
-	fd = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (fsync(fd) < 0)
-		result = -errno;
-	close(fd);
-	return result;
-}
-
 int file_save(const char *path, const void *data, size_t length, struct error *error)
 {
 	char temporary[PATH_MAX];
@@ -237,8 +222,6 @@ int file_save(const char *path, const void *data, size_t length, struct error *e
 		result = -errno;
 	if (result < 0)
 		unlink(temporary);
-	if (result == 0)
-		result = sync_folder_of(path);
 	if (result < 0)
 		return error_set(error, result, "see that the disk has room and works (df, dmesg)",
 			"cannot write %s: %s", path, strerror(-result));

@@ -22,7 +22,7 @@ int file_load(const char *path, struct text *text, struct error *error);
 
 /*
  * Makes `path` hold exactly these bytes, or leaves it as it was: written to a new file beside it
- * (mode 0600), fsync, rename, fsync of the folder.
+ * (mode 0600), fsync, rename. After a power cut it is the old file or the new one, and whole.
  */
 int file_save(const char *path, const void *data, size_t length, struct error *error);
 

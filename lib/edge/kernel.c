@@ -67,13 +67,6 @@ static const char *advice(int number)
 	}
 }
 
-static const char *meaning(int number)
-{
-	if (number == EPERM || number == EACCES)
-		return "no permission";
-	return strerror(number);
-}
-
 int kernel_open(struct kernel **ret_kernel, struct error *error)
 {
 	struct kernel *kernel = calloc(1, sizeof(*kernel));
@@ -95,7 +88,7 @@ int kernel_open(struct kernel **ret_kernel, struct error *error)
 		kernel_close(kernel);
 		return error_set(error, -number, advice(number),
 			"cannot open a netlink socket to the kernel's nf_tables: %s",
-			meaning(number));
+			strerror(number));
 	}
 	fd = mnl_socket_get_fd(kernel->socket);
 	mnl_socket_setsockopt(kernel->socket, NETLINK_EXT_ACK, &one, sizeof(one));
@@ -295,7 +288,7 @@ int kernel_observe(struct kernel *kernel, const struct ruleset *wanted,
 			"read in one piece",
 			wanted->table);
 	return error_set(error, result, result == -EINVAL ? advice(EOPNOTSUPP) : advice(-result),
-		"cannot read the kernel's table inet %s: %s", wanted->table, meaning(-result));
+		"cannot read the kernel's table inet %s: %s", wanted->table, strerror(-result));
 }
 
 struct refusal {
@@ -368,7 +361,7 @@ static int report_refusal(
 
 	nft_batch_describe(batch, refusal->sequence, refusal->offset, &what);
 	error_set(error, -number, advice(number), "the kernel refused %s: %s%s%s%s",
-		text_string(&what), meaning(number), refusal->text[0] ? " (" : "", refusal->text,
+		text_string(&what), strerror(number), refusal->text[0] ? " (" : "", refusal->text,
 		refusal->text[0] ? ")" : "");
 	text_free(&what);
 	return -number;
@@ -398,7 +391,7 @@ static int send_batch(struct kernel *kernel, const struct nft_batch *batch, stru
 			continue;
 		return error_set(error, -number, advice(number),
 			"cannot send %zu bytes in one transaction to the kernel: %s", batch->length,
-			meaning(number));
+			strerror(number));
 	}
 	return 0;
 }
@@ -421,7 +414,7 @@ int kernel_commit(struct kernel *kernel, const struct nft_batch *batch, struct e
 		return KERNEL_MOVED;
 	if (result < 0)
 		return error_set(error, result, advice(-result),
-			"cannot read the kernel's answer to a transaction: %s", meaning(-result));
+			"cannot read the kernel's answer to a transaction: %s", strerror(-result));
 	if (count < batch->messages)
 		return error_set(error, -EBADMSG, "this is a defect; please report it",
 			"the kernel answered %u of %u messages of a transaction", count,
@@ -447,7 +440,7 @@ int kernel_has_table(struct kernel *kernel, const char *table, struct error *err
 	if (result < 0)
 		return error_set(error, result,
 			result == -EINVAL ? advice(EOPNOTSUPP) : advice(-result),
-			"cannot look for the kernel's table inet %s: %s", table, meaning(-result));
+			"cannot look for the kernel's table inet %s: %s", table, strerror(-result));
 	return 1;
 }
 
@@ -502,7 +495,7 @@ int kernel_talkers(struct kernel *kernel, const struct config *config,
 	if (result < 0) {
 		free(talkers.list);
 		return error_set(error, result, advice(-result),
-			"cannot read the kernel's connection tracking: %s", meaning(-result));
+			"cannot read the kernel's connection tracking: %s", strerror(-result));
 	}
 	*ret_talkers = talkers.list;
 	*ret_count = talkers.count;

@@ -477,6 +477,14 @@ static void server_missed(struct server *server, int64_t sent, int64_t now)
 		server->probe = now + PROBE_MS;
 }
 
+static bool all_tried(const struct resolver *r, const struct question *question)
+{
+	for (uint32_t i = 0; i < r->server_count; i++)
+		if (!(question->tried >> i & 1))
+			return false;
+	return true;
+}
+
 /* The first in the order of the config that the question has not been at, silent ones last. */
 static uint32_t server_choose(struct resolver *r, struct question *question, int64_t now)
 {
@@ -484,7 +492,7 @@ static uint32_t server_choose(struct resolver *r, struct question *question, int
 
 	if (r->server_count == 1)
 		return 0;
-	if (question->tried == UINT64_MAX >> (64 - r->server_count))
+	if (all_tried(r, question))
 		question->tried = 0;
 	for (uint32_t i = 0; i < r->server_count; i++) {
 		struct server *server = &r->servers[i];
@@ -947,8 +955,8 @@ static int question_send(struct resolver *r, struct question *question, int64_t 
 static int send_again(struct resolver *r)
 {
 	/* Those that come back at once wait for the next dispatch, so that time goes on. */
-	for (size_t count = r->again_count; count; count--) {
-		struct question *question = r->again_first;
+	struct question *question;
+	for (size_t count = r->again_count; count && (question = r->again_first); count--) {
 		r->again_count--;
 		r->again_first = question->next_again;
 		if (!r->again_first)

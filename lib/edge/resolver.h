@@ -11,8 +11,8 @@
  *    those still queued are answered "could not ask" without being sent.
  *  - At most options.in_flight questions are under way; 0 adapts: it grows while answers come, and
  *    shrinks when questions time out or need a second try.
- *  - A server that cannot answer (silence, SERVFAIL, REFUSED, ...) does not decide while another one
- *    may; NXDOMAIN is an answer. A server that stays silent is asked last until it speaks again.
+ *  - A server that cannot answer (silence, SERVFAIL, REFUSED, ...) does not decide while another
+ * one may; NXDOMAIN is an answer. A server that stays silent is asked last until it speaks again.
  *  - No source port serves more than 100 questions.
  *  - Truncated answers are asked again over TCP.
  */

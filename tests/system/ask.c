@@ -63,9 +63,12 @@ static char **ask_all(struct resolver *resolver, size_t *ret_count)
 		char *name = strtok(line, " \n"), *type = strtok(NULL, " \n");
 		if (!name || !type)
 			continue;
-		names = realloc(names, (count + 1) * sizeof(*names));
-		if (!names || !(names[count] = strdup(name)) ||
-			resolver_ask(resolver, names[count], type_of(type), count))
+		char **grown = realloc(names, (count + 1) * sizeof(*names));
+		if (!grown)
+			abort();
+		names = grown;
+		names[count] = strdup(name);
+		if (!names[count] || resolver_ask(resolver, names[count], type_of(type), count))
 			abort();
 		count++;
 	}

@@ -315,6 +315,18 @@ class Servers(Base):
                 self.assertEqual({run.only(index).kind for index in range(600)}, {"addresses"})
                 self.assertLess(time.monotonic() - begin, 2)
 
+    def test_dead_one_is_learnt(self):
+        """With few at once, only the first ones wait for the dead server."""
+        server = self.dns()
+        names = ["n%d.example" % number for number in range(400)]
+        for name in names:
+            server.set(name, "A", answer("203.0.113.5"))
+        begin = time.monotonic()
+        run = self.ask([self.dead_server(), server], [name + " A" for name in names],
+                       timeout=8000, in_flight=20)
+        self.assertEqual({run.only(index).kind for index in range(400)}, {"addresses"})
+        self.assertLess(time.monotonic() - begin, 3)  # 20 waits of 0.5 s otherwise
+
     def test_one_says_no(self):
         """A server that cannot answer does not decide while another one can."""
         names = ["n%d.example" % number for number in range(200)]
