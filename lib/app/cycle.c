@@ -402,6 +402,15 @@ int cycle_apply(struct cycle *cycle, struct kernel *kernel, struct error *error)
 
 		if (cycle->plan.kind == PLAN_NOTHING)
 			return 0;
+		if (cycle->observed->owned)
+			return error_set(error, -EPERM,
+				"end that process (`nft monitor` shows who changes it), or give "
+				"sipfence "
+				"another table name (nftables: {table: …})",
+				"the table inet %s belongs to another running process, which alone "
+				"may "
+				"change it",
+				cycle->ruleset->table);
 		result = commit_plan(cycle, kernel, error);
 		if (result <= 0)
 			return result;

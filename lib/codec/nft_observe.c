@@ -82,10 +82,11 @@ static bool is_ours(
 
 static int observe_table(struct nft_observer *observer, const struct nlmsghdr *message)
 {
+	struct attr_walk walk = attr_walk_message(message, sizeof(struct nfgenmsg));
+
 	observer->observed->present = true;
-	observer->flags = attr_find_be32(
-		attr_walk_message(message, sizeof(struct nfgenmsg)), NFTA_TABLE_FLAGS);
-	observer->observed->owned = observer->flags & NFT_TABLE_F_OWNER;
+	observer->flags = attr_find_be32(walk, NFTA_TABLE_FLAGS);
+	observer->observed->owned = attr_find_be32(walk, NFTA_TABLE_OWNER) != 0;
 	return 0;
 }
 

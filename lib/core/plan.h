@@ -19,7 +19,7 @@
 struct observed {
 	struct arena arena;
 	bool present;	   /* the table is there */
-	bool owned;	   /* by a process (NFT_TABLE_F_OWNER) */
+	bool owned;	   /* a running process has made it its own (NFT_TABLE_F_OWNER) */
 	bool monitor;	   /* its reject chains do not drop */
 	const char *shape; /* text of all but hosts, nets, rejected, revoked and counters */
 	struct set *sets; /* with names; `kind` and `service` as the wanted ruleset has that name */

@@ -1135,12 +1135,16 @@ static int error_ares(struct error *error, int status)
 
 static int servers_allocate(struct resolver *r, size_t count, struct error *error)
 {
-	if (!count || count > MAX_SERVERS)
-		return error_set(error, -EINVAL, "Name the resolvers in resolver.servers.",
+	if (!count || count > MAX_SERVERS) {
+		error_set(error, -EINVAL, "Name the resolvers in resolver.servers.",
 			count ? "more than %d DNS servers" : "no DNS server is known", MAX_SERVERS);
+		return -EINVAL;
+	}
 	r->servers = calloc(count, sizeof(r->servers[0]));
-	if (!r->servers)
-		return error_no_memory(error);
+	if (!r->servers) {
+		error_no_memory(error);
+		return -ENOMEM;
+	}
 	r->server_count = (uint32_t)count;
 	return 0;
 }
@@ -1172,14 +1176,16 @@ static int servers_from_system(struct resolver *r, struct error *error)
 	ares_destroy(channel);
 	if (status)
 		return error_ares(error, status);
-	for (struct ares_addr_port_node *node = nodes; node && count < MAX_SERVERS;
-		node = node->next)
+	for (const struct ares_addr_port_node *node = nodes; node; node = node->next)
 		count++;
+	if (count > MAX_SERVERS)
+		count = MAX_SERVERS;
 	int result = servers_allocate(r, count, error);
-	struct ares_addr_port_node *node = nodes;
-	for (size_t i = 0; !result && i < count; i++, node = node->next) {
+	size_t i = 0;
+	for (const struct ares_addr_port_node *node = nodes; !result && node && i < count;
+		node = node->next) {
 		r->servers[i].node = *node;
-		r->servers[i].node.next = NULL;
+		r->servers[i++].node.next = NULL;
 	}
 	ares_free_data(nodes);
 	return result;
@@ -1192,10 +1198,11 @@ static int servers_from_system(struct resolver *r, struct error *error)
  */
 static void plan_steps(struct resolver *r)
 {
+	int64_t servers = r->server_count ? r->server_count : 1;
 	int64_t budget = r->timeout_ms, length = budget / 4, at = 0;
 
-	if (length > budget / (2 * (int64_t)r->server_count))
-		length = budget / (2 * (int64_t)r->server_count);
+	if (length > budget / (2 * servers))
+		length = budget / (2 * servers);
 	if (length > STEP_MAX_MS)
 		length = STEP_MAX_MS;
 	if (length > 1)
@@ -1204,7 +1211,7 @@ static void plan_steps(struct resolver *r)
 	if (length < 1)
 		length = 1;
 	for (unsigned tries = 0; r->steps + 1 < MAX_STEPS; tries++) {
-		at += length << tries / r->server_count;
+		at += length << tries / servers;
 		if (at >= budget)
 			break;
 		r->due[r->steps++] = at;

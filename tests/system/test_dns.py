@@ -117,10 +117,10 @@ class CouldNotAsk(Base):
         self.assertIn4()
 
     def test_a_good_answer_renews_hold(self):
-        self.start(OLD, more="hold: 3s\n")
-        time.sleep(2)
+        self.start(OLD, more="hold: 6s\n")
+        time.sleep(4)
         self.sync(0)
-        time.sleep(2)
+        time.sleep(3)
         self.server.both(NAME, rcode("SERVFAIL"))
         self.sync(3, NAME, "held")
         self.assertIn4(OLD)

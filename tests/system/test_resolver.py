@@ -323,9 +323,9 @@ class Servers(Base):
             server.set(name, "A", answer("203.0.113.5"))
         begin = time.monotonic()
         run = self.ask([self.dead_server(), server], [name + " A" for name in names],
-                       timeout=8000, in_flight=20)
+                       timeout=8000, in_flight=5)
         self.assertEqual({run.only(index).kind for index in range(400)}, {"addresses"})
-        self.assertLess(time.monotonic() - begin, 3)  # 20 waits of 0.5 s otherwise
+        self.assertLess(time.monotonic() - begin, 3)  # 80 waits of 0.1 s otherwise
 
     def test_one_says_no(self):
         """A server that cannot answer does not decide while another one can."""
@@ -414,9 +414,10 @@ class Ports(Base):
 
     def test_source_ports_with_silent_names(self):
         """Questions that stay silent hold their ports back, and nothing else."""
-        run, _ = self.count(lambda name: b"7" in name[1:4] and b"9" in name[1:4], timeout=1500)
+        endings = (b"33", b"77", b"99")  # more than are asked at once
+        run, _ = self.count(lambda name: name[2:1 + name[0]].endswith(endings), timeout=1500)
         kinds = collections.Counter(run.only(index).kind for index in range(self.COUNT))
-        self.assertGreater(kinds["failed"], 30)
+        self.assertEqual(kinds["failed"], 300)
         good = [run.only(index).at for index in range(self.COUNT)
                 if run.only(index).kind == "addresses"]
         self.assertLess(max(good), 1.4, "good names waited for silent ones")

@@ -11,11 +11,12 @@ import ipaddress
 import json
 import os
 import random
+import subprocess
 import sys
 import zlib
 
 import scripted_dns
-from harness import REPO, Case, main, reaches
+from harness import REPO, Case, main, reaches, wait_until
 from scripted_dns import answer
 
 try:
@@ -553,6 +554,27 @@ class Damage(Base):
         self.pbx.nft("flush set inet sipfence sip_hosts4\n")
         self.server.both("home21.example", scripted_dns.silence())
         self.sync(3)
+        self.assertEqual(self.pbx.table(), self.whole)
+
+    def test_owned_by_another_process(self):
+        # nft, kept open, owns the table that it makes: the kernel refuses it to everybody else.
+        self.pbx.nft("delete table inet sipfence\n")
+        owner = self.pbx.popen(["nft", "-i"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, text=True)
+        try:
+            owner.stdin.write("add table inet sipfence { flags owner; }\n")
+            owner.stdin.flush()
+            self.assertTrue(wait_until(lambda: self.pbx.has_table("sipfence")))
+            before = self.pbx.generation()
+            result = self.assertCode(self.fence.run("sync"), 1)
+            self.assertIn("table inet sipfence belongs to another running process", result.err)
+            self.assertEqual(self.pbx.generation(), before)
+            self.assertCode(self.fence.run("remove"), 1)
+            self.assertTrue(self.pbx.has_table("sipfence"))
+        finally:
+            owner.stdin.close()
+            owner.wait(5)
+        self.sync()
         self.assertEqual(self.pbx.table(), self.whole)
 
 
