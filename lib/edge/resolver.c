@@ -13,6 +13,7 @@
 
 #include "addr.h"
 #include "dns_message.h"
+#include "pace.h"
 
 #include <ares.h>
 #include <arpa/inet.h>
@@ -54,15 +55,6 @@ enum {
 	GIVE_UP_AFTER = 16, /* questions failed, and no word from any server since */
 	PROBE_MS = 5000,    /* ask a silent server again */
 
-	ADAPT_START = 140, /* below what dnsmasq forwards at once (150) */
-	ADAPT_LEAST = 32,
-	ADAPT_MOST = 2048,
-	ADAPT_EARLY = 8, /* answers of a round */
-	ADAPT_BUSY = 30, /* answers per millisecond that are enough; a busy machine gives no more */
-
-	ADAPT_WAITING = 2560,	/* with those whose first try stayed silent */
-	ADAPT_PAUSE_MS = 1000,	/* between two steps down */
-	ADAPT_LOSS_SHARE = 16,	/* losing less than one in 16 is bad names, not a full pipe */
 	REFUSAL_IN_FLIGHT = 50, /* with fewer under way, REFUSED does not mean "too many" */
 
 	BLOCK_QUESTIONS = 170, /* 4 KB */
@@ -169,16 +161,10 @@ struct resolver {
 	struct question *free_questions;
 	struct slab *slabs;
 
-	bool adapt;
+	struct pace pace;
 	uint32_t in_first_step;
-	uint32_t threshold; /* from here on growth is slow */
-	uint32_t lost, heard;
-	int64_t shrink_after, forget_at;
-	int64_t round_trip, deviation;		     /* microseconds, smoothed */
-	int64_t first_step_ms;			     /* at most */
-	int64_t round_start, round_trips, best_pace; /* microseconds; answers a second */
-	uint32_t round_size, round_heard, round_weighed;
-	uint32_t mute; /* questions failed since the last reply of any server */
+	int64_t first_step_ms; /* at most */
+	uint32_t mute;	       /* questions failed since the last reply of any server */
 
 	struct resolver_stats stats;
 	struct dns_scratch scratch;
@@ -347,113 +333,6 @@ static void question_fail(struct resolver *r, struct question *question, enum an
 	struct answer answer = {.kind = ANSWER_COULD_NOT_ASK, .reason = reason};
 
 	question_answer(r, question, &answer);
-}
-
-/* --- How many at once --- */
-
-static bool may_send(const struct resolver *r)
-{
-	if (!r->adapt)
-		return r->stats.in_flight < r->stats.in_flight_limit;
-	return r->in_first_step < r->stats.in_flight_limit && r->stats.in_flight < ADAPT_WAITING;
-}
-
-/* RFC 6298's estimate, from which the first step gets its length: a lost packet costs little. */
-static void measure_round_trip(struct resolver *r, int64_t us)
-{
-	int64_t error = us - r->round_trip;
-
-	if (!r->round_trip) {
-		r->round_trip = us;
-		r->deviation = us / 2;
-	} else {
-		r->round_trip += error / 8;
-		r->deviation += ((error < 0 ? -error : error) - r->deviation) / 4;
-	}
-	int64_t length = (r->round_trip + 4 * r->deviation) / 1000;
-	if (length < FIRST_STEP_MIN_MS)
-		length = FIRST_STEP_MIN_MS;
-	if (r->first_step_ms)
-		r->due[0] = length < r->first_step_ms ? length : r->first_step_ms;
-}
-
-/*
- * At the end of a round. More at once is allowed when the last growth has brought more answers a
- * second, and when the round trip is so long that what is under way does not keep us busy.
- */
-static void adapt_grow(struct resolver *r, int64_t now_us)
-{
-	uint32_t limit = r->stats.in_flight_limit;
-	int64_t took = now_us - r->round_start;
-	int64_t pace = (int64_t)r->round_heard * 1000000 / (took > 0 ? took : 1);
-	int64_t round_trip = r->round_trips / r->round_weighed;
-
-	if (pace <= r->best_pace + r->best_pace / 4)
-		return;
-	r->best_pace = pace;
-	if (round_trip * ADAPT_BUSY < (int64_t)limit * 1000)
-		return;
-	limit += limit < r->threshold ? limit : limit / 8;
-	r->stats.in_flight_limit = limit < ADAPT_MOST ? limit : ADAPT_MOST;
-}
-
-/* As many answers as may be under way make a round; without more questions there is no need. */
-static void adapt_heard(struct resolver *r, int64_t round_trip, int64_t now_us)
-{
-	r->heard++;
-	if (!r->adapt)
-		return;
-	if (!r->queued) {
-		r->round_size = 0;
-		r->best_pace = 0;
-		return;
-	}
-	if (!r->round_size) {
-		r->round_start = now_us - round_trip;
-		r->round_heard = r->round_weighed = 0;
-		r->round_trips = 0;
-		r->round_size = r->stats.in_flight_limit;
-	}
-	/* In the first round later answers have queued behind earlier ones, at a slow server. */
-	if (r->best_pace || r->round_heard < ADAPT_EARLY) {
-		r->round_trips += round_trip;
-		r->round_weighed++;
-	}
-	if (++r->round_heard < r->round_size)
-		return;
-	adapt_grow(r, now_us);
-	r->round_start = now_us;
-	r->round_heard = r->round_weighed = 0;
-	r->round_trips = 0;
-	r->round_size = r->stats.in_flight_limit;
-}
-
-static void adapt_shrink(struct resolver *r, int64_t now)
-{
-	if (!r->adapt || now < r->shrink_after)
-		return;
-	uint32_t limit = r->stats.in_flight_limit / 2;
-	r->stats.in_flight_limit = limit < ADAPT_LEAST ? ADAPT_LEAST : limit;
-	r->threshold = r->stats.in_flight_limit;
-	r->shrink_after = now + ADAPT_PAUSE_MS;
-	r->lost = r->heard = 0;
-}
-
-/* A server that says nothing at all is dead, not busy. */
-static void adapt_loss(struct resolver *r, int64_t now)
-{
-	if (r->heard && (uint64_t)r->lost * ADAPT_LOSS_SHARE > (uint64_t)r->lost + r->heard)
-		adapt_shrink(r, now);
-}
-
-/* Losses are weighed against the replies of about the same time. */
-static void adapt_forget(struct resolver *r, int64_t now)
-{
-	if (now < r->forget_at)
-		return;
-	r->forget_at = now + ADAPT_PAUSE_MS;
-	r->lost /= 2;
-	r->heard /= 2;
 }
 
 /* --- Servers --- */
@@ -693,7 +572,7 @@ static void channel_abandon(struct resolver *r)
 /* Enough for one try of every question that can be under way, so that abandoning makes room. */
 static uint32_t channel_limit(const struct resolver *r)
 {
-	uint32_t questions = r->adapt ? ADAPT_WAITING : r->stats.in_flight_limit;
+	uint32_t questions = r->pace.fixed ? r->pace.limit : PACE_UNDER_WAY_MOST;
 
 	return CHANNELS_SPARE + r->server_count + questions / PORT_QUESTIONS;
 }
@@ -800,10 +679,10 @@ static void reply_failed(struct resolver *r, struct question *question, struct c
 		ask_again(r, question);
 	} else if (untried_server(r, question)) {
 		ask_again(r, question);
-	} else if (question->reason == REASON_SERVER_REFUSED && r->adapt && more_steps &&
-		   question->step == 0 && r->stats.in_flight > REFUSAL_IN_FLIGHT && r->heard) {
+	} else if (question->reason == REASON_SERVER_REFUSED && more_steps && question->step == 0 &&
+		   r->stats.in_flight > REFUSAL_IN_FLIGHT && r->pace.heard && !r->pace.fixed) {
 		/* dnsmasq's way to say "too many at once": once more, at the next step. */
-		adapt_shrink(r, now);
+		pace_shrink(&r->pace, now);
 	} else if (!another_server(r, question)) {
 		question_fail(r, question, (enum answer_reason)question->reason);
 	}
@@ -857,10 +736,11 @@ static void reply_handle(struct resolver *r, struct question *question, struct a
 	if (good) {
 		int64_t round_trip = now_us - attempt->sent;
 		if (first_lost(question, attempt))
-			r->lost++;
-		measure_round_trip(r, round_trip);
-		adapt_heard(r, round_trip, now_us);
-		adapt_loss(r, now);
+			pace_lost(&r->pace);
+		pace_heard(&r->pace, round_trip, r->queued > 0, now_us);
+		pace_weigh_losses(&r->pace, now);
+		if (r->first_step_ms)
+			r->due[0] = pace_patience_ms(&r->pace, r->first_step_ms);
 		question_answer(r, question, &answer);
 		return;
 	}
@@ -979,7 +859,9 @@ static int send_queued(struct resolver *r)
 {
 	int result = send_again(r);
 
-	while (!result && r->queued && may_send(r) && r->mute < GIVE_UP_AFTER) {
+	while (!result && r->queued &&
+		pace_allows(&r->pace, r->in_first_step, r->stats.in_flight) &&
+		r->mute < GIVE_UP_AFTER) {
 		struct question *question = question_new(r);
 		if (!question)
 			return -ENOMEM;
@@ -1031,7 +913,7 @@ static void step_expired(struct resolver *r, struct question *question, int64_t 
 		return;
 	}
 	if (step && server->heard >= question->started)
-		r->lost++;
+		pace_lost(&r->pace);
 	step_leave(r, question);
 	step_enter(r, question, step + 1);
 	ask_again(r, question);
@@ -1041,7 +923,7 @@ static void expire(struct resolver *r)
 {
 	int64_t now = clock_ms();
 	uint64_t timed_out = r->stats.timed_out;
-	uint32_t lost = r->lost;
+	uint32_t lost = r->pace.lost;
 
 	for (unsigned step = r->steps; step-- > 0;) {
 		struct question *question;
@@ -1049,9 +931,9 @@ static void expire(struct resolver *r)
 			now >= question->started + r->due[step])
 			step_expired(r, question, now);
 	}
-	if (r->lost != lost)
-		adapt_loss(r, now);
-	adapt_forget(r, now);
+	if (r->pace.lost != lost)
+		pace_weigh_losses(&r->pace, now);
+	pace_forget(&r->pace, now);
 	if (r->mute >= GIVE_UP_AFTER)
 		queue_give_up(
 			r, r->stats.timed_out == timed_out ? REASON_NO_SERVER : REASON_TIMEOUT);
@@ -1232,9 +1114,7 @@ int resolver_new(struct resolver **ret_resolver, const struct resolver_options *
 	r->timeout_ms = options->timeout_ms ? options->timeout_ms : 1;
 	if (r->timeout_ms > INT_MAX / 2)
 		r->timeout_ms = INT_MAX / 2;
-	r->adapt = !options->in_flight;
-	r->stats.in_flight_limit = r->adapt ? ADAPT_START : options->in_flight;
-	r->threshold = ADAPT_MOST;
+	pace_init(&r->pace, options->in_flight);
 
 	int result = ares_library_init(ARES_LIB_INIT_ALL);
 	if (result) {
@@ -1303,7 +1183,8 @@ int resolver_wait_ms(const struct resolver *r)
 {
 	int64_t next = INT64_MAX;
 
-	if (r->again_first || (r->queued && may_send(r)))
+	if (r->again_first ||
+		(r->queued && pace_allows(&r->pace, r->in_first_step, r->stats.in_flight)))
 		return 0;
 	for (unsigned step = 0; step < r->steps; step++) {
 		const struct question *question = r->by_step[step].first;
@@ -1374,5 +1255,8 @@ size_t resolver_unanswered(const struct resolver *r)
 
 struct resolver_stats resolver_stats(const struct resolver *r)
 {
-	return r->stats;
+	struct resolver_stats stats = r->stats;
+
+	stats.in_flight_limit = r->pace.limit;
+	return stats;
 }
