@@ -221,6 +221,10 @@ static int apply(struct sync *sync)
 		cycle_apply(cycle, sync->kernel, &sync->error) < 0)
 		goto out;
 	report_done(sync, kind, was_present);
+	if (cycle->retries && sync->invocation->verbosity > 0)
+		say_note(sync->invocation,
+			"another program changed the firewall meanwhile: compared and tried again, %u times",
+			cycle->retries);
 	if (sync->invocation->confirm && kind != PLAN_NOTHING &&
 		!confirm_at_terminal(sync->invocation->confirm)) {
 		cycle->snapshot = before;

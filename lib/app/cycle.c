@@ -414,6 +414,7 @@ int cycle_apply(struct cycle *cycle, struct kernel *kernel, struct error *error)
 		result = commit_plan(cycle, kernel, error);
 		if (result <= 0)
 			return result;
+		cycle->retries++;
 		result = cycle_compare(cycle, kernel, error);
 		if (result < 0)
 			return result;

@@ -43,6 +43,7 @@ struct cycle {
 	struct talker *talkers; /* unlisted ones only, distinct by (service, address) */
 	size_t talker_count;
 	struct plan plan;
+	unsigned retries; /* of cycle_apply(), because the kernel's ruleset moved meanwhile */
 	struct text
 		snapshot; /* the table before cycle_apply(), if wanted; see nft_batch_restore() */
 	bool want_snapshot;
