@@ -17,7 +17,7 @@
  * with MESSAGE_ROOM bytes, and what goes into one is bounded by the limits of names and comments,
  * or by ELEMENTS_ROOM. */
 enum {
-	MESSAGE_ROOM = 128 * 1024, /* no message is longer: nested attributes end at 64 KB */
+	MESSAGE_ROOM = 72 * 1024, /* no message is longer: nested attributes end at 64 KB */
 	/* The list of elements is one nested attribute, whose length has 16 bits. */
 	ELEMENTS_ROOM = 65535 - 512,
 };
@@ -39,6 +39,12 @@ static void *room_for_message(struct nft_batch *batch)
 		}
 		batch->data = data;
 		batch->capacity = capacity;
+	}
+	if (batch->clean < batch->length)
+		batch->clean = batch->length;
+	if (batch->clean < batch->length + MESSAGE_ROOM) {
+		memset(batch->data + batch->clean, 0, batch->length + MESSAGE_ROOM - batch->clean);
+		batch->clean = batch->length + MESSAGE_ROOM;
 	}
 	return batch->data + batch->length;
 }

@@ -27,10 +27,10 @@ struct nlmsghdr;
 struct nft_batch {
 	uint8_t *data;
 	size_t length, capacity;
+	size_t clean; /* up to here what is behind `length` is zero, as attributes' padding must be */
 	uint32_t messages; /* between the brackets */
 	uint32_t *offsets; /* of message i + 1 in data */
 	size_t offset_capacity;
-	size_t open; /* of the message being written */
 	bool failed; /* out of memory, sticky */
 };
 

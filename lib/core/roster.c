@@ -155,30 +155,34 @@ static int list_hosts(
 	return 0;
 }
 
+/* The order of the list: by name, then by guard. */
+static int compare_hosts(const struct host *a, const struct host *b)
+{
+	/* Every listed host has its name. NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
+	int order = strcmp(a->name, b->name);
+
+	if (order)
+		return order;
+	return a->guard < b->guard ? -1 : a->guard > b->guard;
+}
+
 /* Both sides are sorted alike: one pass. Cannot fail, so that `old` is whole until here. */
 static void move_states(struct roster *old, struct roster *roster)
 {
 	size_t from = 0;
 
-	for (size_t to = 0; to < roster->host_count; to++) {
+	for (size_t to = 0; to < roster->host_count && from < old->host_count; to++) {
 		struct host *host = &roster->hosts[to];
-		int order = -1;
+		const char *name = host->name;
 
-		for (; from < old->host_count; from++) {
-			order = strcmp(old->hosts[from].name, host->name);
-			if (order == 0 && old->hosts[from].guard != host->guard)
-				order = old->hosts[from].guard < host->guard ? -1 : 1;
-			if (order >= 0)
-				break;
-		}
-		if (from < old->host_count && order == 0) {
-			const char *name = host->name;
-
-			*host = old->hosts[from];
-			host->name = name;
-			old->hosts[from] =
-				(struct host){.name = old->hosts[from].name, .guard = host->guard};
-		}
+		while (from < old->host_count && compare_hosts(&old->hosts[from], host) < 0)
+			from++;
+		if (from == old->host_count || compare_hosts(&old->hosts[from], host) != 0)
+			continue;
+		*host = old->hosts[from];
+		host->name = name;
+		old->hosts[from] =
+			(struct host){.name = old->hosts[from].name, .guard = host->guard};
 	}
 	for (size_t i = 0; i < roster->srv_count; i++) {
 		struct srv *srv = roster_find_srv(old, roster->srvs[i].name);

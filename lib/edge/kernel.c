@@ -188,7 +188,7 @@ static int take_generation(const struct nlmsghdr *message, void *context)
 
 static int read_generation(struct kernel *kernel, uint32_t *ret_generation)
 {
-	_Alignas(struct nlmsghdr) uint8_t request[NFT_REQUEST_SIZE];
+	_Alignas(struct nlmsghdr) uint8_t request[NFT_REQUEST_SIZE] = {0};
 	size_t length = nft_request_generation(++kernel->sequence, request);
 
 	return ask(kernel, request, length, take_generation, ret_generation);
@@ -215,7 +215,7 @@ static int observe(const struct nlmsghdr *message, void *context)
 static int observe_once(
 	struct kernel *kernel, const struct ruleset *wanted, struct observation *observation)
 {
-	_Alignas(struct nlmsghdr) uint8_t request[NFT_REQUEST_SIZE];
+	_Alignas(struct nlmsghdr) uint8_t request[NFT_REQUEST_SIZE] = {0};
 	const char *set;
 	size_t length;
 	int result;
@@ -431,7 +431,7 @@ static int ignore(const struct nlmsghdr *message, void *context)
 
 int kernel_has_table(struct kernel *kernel, const char *table, struct error *error)
 {
-	_Alignas(struct nlmsghdr) uint8_t request[NFT_REQUEST_SIZE];
+	_Alignas(struct nlmsghdr) uint8_t request[NFT_REQUEST_SIZE] = {0};
 	size_t length = nft_request_table(table, ++kernel->sequence, request);
 	int result = ask(kernel, request, length, ignore, NULL);
 
@@ -483,7 +483,7 @@ int kernel_talkers(struct kernel *kernel, const struct config *config,
 	struct error *error)
 {
 	struct talker_list talkers = {.config = config, .own = own};
-	_Alignas(struct nlmsghdr) uint8_t request[CONNTRACK_REQUEST_SIZE];
+	_Alignas(struct nlmsghdr) uint8_t request[CONNTRACK_REQUEST_SIZE] = {0};
 	size_t length = conntrack_request(++kernel->sequence, request);
 	int result = ask(kernel, request, length, collect_talker, &talkers);
 
