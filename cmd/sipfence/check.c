@@ -43,7 +43,8 @@ static void print_services(const struct config *config)
 			if (range->last != range->first)
 				printf("-%u", range->last);
 		}
-		printf("%s\n", service->local ? "; local subnets pass" : "");
+		printf("%s\n",
+			service->local && config->local_subnet_count ? "; local subnets pass" : "");
 	}
 }
 

@@ -20,6 +20,7 @@ enum exit_code {
 };
 
 struct invocation {
+	const char *command;
 	const char *config_path;
 	const char *state_dir, *run_dir;
 	bool dry_run, diff, json, yes;
@@ -32,8 +33,10 @@ int command_check(const struct invocation *invocation);
 int command_sync(const struct invocation *invocation);
 int command_remove(const struct invocation *invocation);
 
-/* stderr: "sipfence: error: what" and "  next" below. */
+/* stderr: "sipfence: error: what" and "  next" below; with --json a document on stdout as well. */
 void say_error(const struct invocation *invocation, const struct error *error);
+/* The same without a document. */
+void say_problem(const struct invocation *invocation, const struct error *error);
 void say_usage(const struct invocation *invocation, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 void say_warning(const struct invocation *invocation, const char *format, ...)

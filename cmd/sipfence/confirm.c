@@ -2,14 +2,18 @@
 #include "confirm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { CHILD_KEPT = 0, CHILD_TOOK_BACK = 1, CHILD_FAILED = 2 };
 
 static int64_t monotonic_ms(void)
 {
@@ -19,7 +23,129 @@ static int64_t monotonic_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* 1 yes, 0 something else, -1 no more to come. */
+enum { WORD_NONE = 0, WORD_END = 'e' };
+
+/* The next word; WORD_NONE: the time is up; WORD_END: there is nobody left to say one. `end`: 0 for
+ * no limit. */
+static char next_word(int pipe, int64_t end)
+{
+	for (;;) {
+		struct pollfd ready = {.fd = pipe, .events = POLLIN};
+		int64_t left = end ? end - monotonic_ms() : -1;
+		ssize_t size;
+		char word;
+
+		if (end && left <= 0)
+			return WORD_NONE;
+		if (poll(&ready, 1, (int)left) < 0 && errno != EINTR)
+			return WORD_END;
+		if (!ready.revents)
+			continue;
+		size = read(pipe, &word, 1);
+		if (size < 0 && errno == EINTR)
+			continue;
+		return size == 1 ? word : WORD_END;
+	}
+}
+
+/* Keeps nothing of the parent's but the lock and the pipe: no session, no terminal, no signals. */
+static void detach(void)
+{
+	static const int signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU,
+		SIGUSR1, SIGUSR2, SIGPIPE};
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	setsid();
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		signal(signals[i], SIG_IGN);
+	for (int fd = 0; null >= 0 && fd <= 2; fd++)
+		dup2(null, fd);
+}
+
+/* A parent that is stopped, or stuck on its terminal, would keep the lock for ever. */
+static void end_silent_parent(pid_t parent, int pipe)
+{
+	enum { GRACE_MS = 500 };
+
+	if (next_word(pipe, monotonic_ms() + GRACE_MS) == WORD_NONE && getppid() == parent)
+		kill(parent, SIGKILL);
+}
+
+static int watch(struct cycle *cycle, pid_t parent, int pipe, uint32_t seconds)
+{
+	struct kernel *kernel = NULL;
+	struct error error = {0};
+	char word = next_word(pipe, 0);
+	int code = CHILD_FAILED;
+
+	if (word == GUARDIAN_CHANGED)
+		word = next_word(pipe, monotonic_ms() + (int64_t)seconds * 1000);
+	if (word == GUARDIAN_KEEP)
+		return CHILD_KEPT;
+	if (kernel_open(&kernel, &error) == 0 && cycle_take_back(cycle, kernel, &error) == 0)
+		code = CHILD_TOOK_BACK;
+	kernel_close(kernel);
+	if (word == WORD_NONE)
+		end_silent_parent(parent, pipe);
+	return code;
+}
+
+int guardian_start(
+	struct guardian *guardian, struct cycle *cycle, uint32_t seconds, struct error *error)
+{
+	pid_t pid, parent = getpid();
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return error_set(error, -errno, "", "cannot make a pipe: %s", strerror(errno));
+	pid = fork();
+	if (pid < 0) {
+		int number = errno;
+
+		close(ends[0]);
+		close(ends[1]);
+		return error_set(error, -number, "",
+			"cannot start the process that takes the change "
+			"back: %s",
+			strerror(number));
+	}
+	if (pid == 0) {
+		close(ends[1]);
+		detach();
+		_exit(watch(cycle, parent, ends[0], seconds));
+	}
+	close(ends[0]);
+	*guardian = (struct guardian){.pid = pid, .pipe = ends[1]};
+	return 0;
+}
+
+void guardian_tell(const struct guardian *guardian, enum guardian_word word)
+{
+	char byte = (char)word;
+
+	/* If this fails, the guardian is gone, and guardian_end() says so. */
+	while (write(guardian->pipe, &byte, 1) < 0 && errno == EINTR)
+		;
+}
+
+int guardian_end(struct guardian *guardian, struct error *error)
+{
+	int status = 0;
+
+	close(guardian->pipe);
+	while (waitpid(guardian->pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_KEPT)
+		return 0;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_TOOK_BACK)
+		return GUARDIAN_TOOK_BACK;
+	return error_set(error, -EIO,
+		"look at `nft list table`; put the old config back and run sync, or run sipfence "
+		"remove",
+		"the change could not be taken back: the NEW table is in force");
+}
+
+/* 1 yes, -1 no or no more to come, 0 something else. */
 static int read_answer(void)
 {
 	char line[64];
@@ -29,46 +155,33 @@ static int read_answer(void)
 		return size < 0 && errno == EINTR ? 0 : -1;
 	line[size] = '\0';
 	line[strcspn(line, "\r\n")] = '\0';
+	if (strcasecmp(line, "no") == 0 || strcasecmp(line, "n") == 0)
+		return -1;
 	return strcasecmp(line, "yes") == 0 || strcasecmp(line, "y") == 0;
 }
 
 bool confirm_at_terminal(uint32_t seconds)
 {
 	int64_t end = monotonic_ms() + (int64_t)seconds * 1000, left;
-	struct pollfd ready[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.events = POLLIN}};
-	sigset_t ends, before;
-	bool confirmed = false;
 
-	sigemptyset(&ends);
-	sigaddset(&ends, SIGHUP);
-	sigaddset(&ends, SIGINT);
-	sigaddset(&ends, SIGTERM);
-	sigprocmask(SIG_BLOCK, &ends, &before);
-	ready[1].fd = signalfd(-1, &ends, SFD_CLOEXEC);
+	/* What was typed before the question is no answer to it. */
+	tcflush(STDIN_FILENO, TCIFLUSH);
 	fprintf(stderr,
 		"The new table is in force. Type yes and Enter within %u s to keep it; else it is "
 		"taken back.\n",
 		seconds);
-	while (!confirmed && (left = end - monotonic_ms()) > 0) {
+	while ((left = end - monotonic_ms()) > 0) {
+		struct pollfd ready = {.fd = STDIN_FILENO, .events = POLLIN};
 		int answer;
 
-		if (poll(ready, 2, (int)left) < 0 && errno != EINTR)
-			break;
-		if (ready[1].revents)
-			break;
-		if (!ready[0].revents)
+		if (poll(&ready, 1, (int)left) < 0 && errno != EINTR)
+			return false;
+		if (!ready.revents)
 			continue;
 		answer = read_answer();
-		if (answer < 0)
-			break;
-		confirmed = answer > 0;
-		if (!confirmed)
-			fprintf(stderr, "Type yes to keep it.\n");
+		if (answer != 0)
+			return answer > 0;
+		fprintf(stderr, "Type yes to keep it, no to take it back now.\n");
 	}
-	if (ready[1].fd >= 0)
-		close(ready[1].fd);
-	/* A pending signal would end the process before the table is taken back. */
-	if (confirmed)
-		sigprocmask(SIG_SETMASK, &before, NULL);
-	return confirmed;
+	return false;
 }

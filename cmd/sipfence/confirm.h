@@ -1,15 +1,39 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A dead man's switch: what was changed is taken back unless somebody says yes in time. A process
+ * of its own keeps watch, away from the terminal: it acts when this one is killed, stopped, cut
+ * off, or stuck on a terminal that nobody reads.
+ */
 #ifndef SIPFENCE_CONFIRM_H
 #define SIPFENCE_CONFIRM_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "cycle.h"
 
-/*
- * Asks at the terminal on standard input whether to keep what was done. True only when the answer
- * is yes in time. A hang-up, an interrupt or the end of input mean no: the session may have been
- * cut off by what was done.
+#include <stdint.h>
+#include <sys/types.h>
+
+struct guardian {
+	pid_t pid;
+	int pipe; /* what we tell it */
+};
+
+/* Before the change; cycle->snapshot says what to go back to. Negative: reported, nothing started.
  */
+int guardian_start(
+	struct guardian *guardian, struct cycle *cycle, uint32_t seconds, struct error *error);
+
+enum guardian_word {
+	GUARDIAN_CHANGED = 'c', /* the change is in force, the time runs */
+	GUARDIAN_KEEP = 'k',
+	GUARDIAN_TAKE_BACK = 't',
+};
+void guardian_tell(const struct guardian *guardian, enum guardian_word word);
+
+enum { GUARDIAN_TOOK_BACK = 1 };
+/* Waits for its end. 0: kept. GUARDIAN_TOOK_BACK. Negative: it could not take back, reported. */
+int guardian_end(struct guardian *guardian, struct error *error);
+
+/* Asks at the terminal on standard input. True: yes, in time. */
 bool confirm_at_terminal(uint32_t seconds);
 
 #endif

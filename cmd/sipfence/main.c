@@ -188,6 +188,20 @@ static bool take_option(struct request *request, int id, const char *argument)
 	return false;
 }
 
+/* getopt_long() leaves in optopt what it stumbled over: a letter, or an option that takes no value;
+ * 0 for a long name. */
+static void say_unknown_option(const struct invocation *invocation, const char *argument)
+{
+	const struct option_row *known = optopt ? find_option(optopt) : NULL;
+
+	if (known)
+		say_usage(invocation, "--%s takes no value; see sipfence --help", known->name);
+	else if (optopt)
+		say_usage(invocation, "unknown option -%c; see sipfence --help", optopt);
+	else
+		say_usage(invocation, "unknown option %s; see sipfence --help", argument);
+}
+
 static bool parse_options(struct request *request, int argc, char **argv)
 {
 	struct option long_options[OPTION_COUNT + 1] = {0};
@@ -204,8 +218,7 @@ static bool parse_options(struct request *request, int argc, char **argv)
 			return false;
 		}
 		if (!row) {
-			say_usage(&request->invocation, "unknown option %s; see sipfence --help",
-				argv[optind - 1]);
+			say_unknown_option(&request->invocation, argv[optind - 1]);
 			return false;
 		}
 		request->used |= 1u << (row - options);
@@ -290,6 +303,10 @@ int main(int argc, char **argv)
 			invocation, "no command given: check, sync or remove; see sipfence --help");
 		return EXIT_USAGE;
 	}
+	if (strcmp(argv[optind], "help") == 0) {
+		print_help();
+		return close_stdout(invocation, EXIT_DONE);
+	}
 	command = find_command(argv[optind]);
 	if (!command) {
 		say_usage(invocation, "unknown command `%s`; see sipfence --help", argv[optind]);
@@ -300,6 +317,7 @@ int main(int argc, char **argv)
 			argv[optind + 1], command->name);
 		return EXIT_USAGE;
 	}
+	invocation->command = command->name;
 	if (!options_fit(&request, command))
 		return EXIT_USAGE;
 	return close_stdout(invocation, command->run(invocation));

@@ -3,11 +3,13 @@
 #include "cycle.h"
 #include "lock.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <unistd.h>
 
 int command_remove(const struct invocation *invocation)
 {
+	char state_path[PATH_MAX];
 	struct config *config = NULL;
 	struct kernel *kernel = NULL;
 	struct error error = {0};
@@ -18,10 +20,15 @@ int command_remove(const struct invocation *invocation)
 	if (result != EXIT_DONE)
 		return result;
 	result = EXIT_REFUSED;
+	if (snprintf(state_path, sizeof(state_path), "%s/state", invocation->state_dir) >=
+		(int)sizeof(state_path)) {
+		say_usage(invocation, "--state-dir is too long");
+		goto out;
+	}
 	if (!lock_folders(invocation, &lock))
 		goto out;
 	if (kernel_open(&kernel, &error) < 0 ||
-		cycle_remove(config->table, kernel, &removed, &error) < 0) {
+		cycle_remove(config->table, state_path, kernel, &removed, &error) < 0) {
 		say_error(invocation, &error);
 		goto out;
 	}

@@ -41,14 +41,15 @@ static int64_t leave_at(const struct host *host, const struct timing *timing)
 	return first;
 }
 
-static void describe_fate(const struct host *host, const struct timing *timing, struct text *text)
+static void describe_fate(const struct host *host, const struct timing *timing,
+	const struct steady *clock, struct text *text)
 {
 	int64_t when = leave_at(host, timing);
 	char buffer[TIME_SIZE];
 
 	if (when < INT64_MAX)
 		text_printf(text, "; the addresses known before stay until %s",
-			print_time(when, buffer));
+			print_time(steady_to_wall(clock, when), buffer));
 	else if (host->count[FAMILY_IPV4] == 0 && host->count[FAMILY_IPV6] == 0)
 		text_puts(text, "; it has no address now");
 }
@@ -70,7 +71,8 @@ static void describe_refusal(const struct host *host, enum family family, struct
 			: answer_reason_text(lookup->reason));
 }
 
-static void describe_host(const struct host *host, const struct timing *timing, struct text *text)
+static void describe_host(const struct host *host, const struct timing *timing,
+	const struct steady *clock, struct text *text)
 {
 	enum family family = host_deciding_family(host);
 	const struct lookup *lookup = &host->lookup[family];
@@ -98,7 +100,7 @@ static void describe_host(const struct host *host, const struct timing *timing, 
 			text_puts(text, ", for longer than `hold`");
 		break;
 	}
-	describe_fate(host, timing, text);
+	describe_fate(host, timing, clock, text);
 }
 
 static const char *owner_word(const struct owner *owner)
@@ -106,30 +108,40 @@ static const char *owner_word(const struct owner *owner)
 	return owner->kind == OWNER_EXTENSION ? "extension" : "peer";
 }
 
-static bool worth_telling(enum host_state state, uint8_t told, bool all)
+static bool worth_telling(uint8_t telling, uint8_t told, bool all)
 {
-	if (state == HOST_FRESH)
+	if (telling == HOST_FRESH)
 		return told != HOST_UNTOLD && told != HOST_FRESH;
-	return all || told != state;
+	return all || told != telling;
 }
 
-static void report_srvs(const struct invocation *invocation, struct cycle *cycle, bool all)
+static void report_srv(const struct invocation *invocation, const struct owner *owner,
+	const struct srv *srv, bool all)
 {
-	for (size_t i = 0; i < cycle->roster->srv_count; i++) {
-		const struct srv *srv = &cycle->roster->srvs[i];
-		enum host_state state = srv_state(srv);
+	enum host_state state = srv_state(srv);
+	const char *why = answer_reason_text(srv->lookup.reason);
 
-		if (!worth_telling(state, srv->told, all))
-			continue;
-		if (state == HOST_FRESH)
-			say_note(invocation, "%s: fresh: it answers again", srv->name);
-		else
-			say_warning(invocation, "%s: %s: SRV: %s", srv->name,
-				host_state_name(state),
-				srv->lookup.last == ANSWER_NO_NAME ? "no such name, NXDOMAIN"
-				: srv->lookup.last == ANSWER_NO_DATA
-					? "no data"
-					: answer_reason_text(srv->lookup.reason));
+	if (!worth_telling((uint8_t)state, srv->told, all))
+		return;
+	if (srv->lookup.last == ANSWER_NO_NAME)
+		why = "no such name, NXDOMAIN";
+	if (srv->lookup.last == ANSWER_NO_DATA)
+		why = "no data";
+	if (state == HOST_FRESH)
+		say_note(invocation, "peer %s %s: fresh: it answers again", owner->id, srv->name);
+	else
+		say_warning(invocation, "peer %s %s: %s: SRV: %s", owner->id, srv->name,
+			host_state_name(state), why);
+}
+
+static void report_srvs(const struct invocation *invocation, const struct cycle *cycle, bool all)
+{
+	for (size_t i = 0; cycle->roster->srv_count > 0 && i < cycle->config->owner_count; i++) {
+		const struct owner *owner = &cycle->config->owners[i];
+
+		for (size_t j = 0; j < owner->srv_count; j++)
+			report_srv(invocation, owner, roster_find_srv(cycle->roster, owner->srv[j]),
+				all);
 	}
 }
 
@@ -146,13 +158,13 @@ void report_names(const struct invocation *invocation, struct cycle *cycle, bool
 		const struct host *host = &cycle->roster->hosts[binding->host];
 		enum host_state state = host_state(host);
 
-		if (!worth_telling(state, host->told, all))
+		if (!worth_telling(host_telling(host), host->told, all))
 			continue;
 		if (++lines > LINES_MAX)
 			continue;
 		text_clear(&text);
 		text_printf(&text, "%s %s %s: ", owner_word(owner), owner->id, host->name);
-		describe_host(host, &timing, &text);
+		describe_host(host, &timing, &cycle->clock, &text);
 		if (state == HOST_FRESH)
 			say_note(invocation, "%s", text_string(&text));
 		else
@@ -167,7 +179,7 @@ void report_names(const struct invocation *invocation, struct cycle *cycle, bool
 void report_told(struct cycle *cycle)
 {
 	for (size_t i = 0; i < cycle->roster->host_count; i++)
-		cycle->roster->hosts[i].told = (uint8_t)host_state(&cycle->roster->hosts[i]);
+		cycle->roster->hosts[i].told = host_telling(&cycle->roster->hosts[i]);
 	for (size_t i = 0; i < cycle->roster->srv_count; i++)
 		cycle->roster->srvs[i].told = (uint8_t)srv_state(&cycle->roster->srvs[i]);
 }
@@ -186,18 +198,21 @@ size_t report_unsure(const struct cycle *cycle)
 static const char *talker_origin(const struct talker *talker)
 {
 	if (talker->protocol == 0)
-		return "noted while monitoring";
+		return "came within the last hour, while monitoring";
 	return talker->opened_here ? "answers flows that this machine opened: a trunk?"
 				   : "sends to this machine";
 }
 
-void report_talkers(const struct invocation *invocation, const struct cycle *cycle)
+void report_talkers(const struct cycle *cycle)
 {
-	(void)invocation;
-	for (size_t i = 0; i < cycle->talker_count && i < LINES_MAX; i++) {
+	size_t lines = 0;
+
+	for (size_t i = 0; i < cycle->talker_count; i++) {
 		const struct talker *talker = &cycle->talkers[i];
 		char address[ADDR_TEXT_SIZE];
 
+		if (!talker->newly_shut || ++lines > LINES_MAX)
+			continue;
 		addr_print(&talker->addr, address);
 		fprintf(stderr, "  %-15s  %s", address,
 			cycle->config->services[talker->service].name);
@@ -209,8 +224,8 @@ void report_talkers(const struct invocation *invocation, const struct cycle *cyc
 			fprintf(stderr, ", %llu packets", (unsigned long long)talker->packets);
 		fputs("\n", stderr);
 	}
-	if (cycle->talker_count > LINES_MAX)
-		fprintf(stderr, "  … and %zu more\n", cycle->talker_count - LINES_MAX);
+	if (lines > LINES_MAX)
+		fprintf(stderr, "  … and %zu more\n", lines - LINES_MAX);
 }
 
 /* The second half of a new comment's pair of changes, or a change of a set that no admin looks at.
@@ -233,7 +248,7 @@ static bool is_news(const struct cycle *cycle, const struct change *change)
 	return true;
 }
 
-size_t report_count_changes(const struct cycle *cycle, size_t *ret_added, size_t *ret_removed)
+void report_count_changes(const struct cycle *cycle, size_t *ret_added, size_t *ret_removed)
 {
 	*ret_added = *ret_removed = 0;
 	for (size_t i = 0; i < cycle->plan.count; i++) {
@@ -244,25 +259,33 @@ size_t report_count_changes(const struct cycle *cycle, size_t *ret_added, size_t
 		else
 			++*ret_removed;
 	}
-	return *ret_added + *ret_removed;
 }
 
 void report_changes(const struct invocation *invocation, const struct cycle *cycle)
 {
+	struct text owners = {0};
+
 	for (size_t i = 0; i < cycle->plan.count; i++) {
 		const struct change *change = &cycle->plan.changes[i];
 		const struct set *set = &cycle->ruleset->sets[change->set];
+		const char *comment = change->element.comment;
 		char prefix[PREFIX_TEXT_SIZE];
 
 		if (!is_news(cycle, change))
 			continue;
 		prefix_print(&change->element.prefix, prefix);
+		/* What is deleted may be somebody else's text. */
+		text_clear(&owners);
+		if (comment)
+			text_escaped(&owners, comment, strlen(comment));
+		else
+			text_puts(&owners, "(not from the config)");
 		printf("%s%c %s %-15s  %s%s\n",
 			!invocation->colour_out ? ""
 			: change->add		? "\033[32m"
 						: "\033[31m",
 			change->add ? '+' : '-', cycle->config->services[set->service].name, prefix,
-			change->element.comment ? change->element.comment : "",
-			invocation->colour_out ? "\033[0m" : "");
+			text_string(&owners), invocation->colour_out ? "\033[0m" : "");
 	}
+	text_free(&owners);
 }

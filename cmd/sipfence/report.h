@@ -17,13 +17,13 @@ void report_told(struct cycle *cycle);
 /* How many names are not fresh. */
 size_t report_unsure(const struct cycle *cycle);
 
-/* The list of unlisted talkers on stderr. */
-void report_talkers(const struct invocation *invocation, const struct cycle *cycle);
+/* The unlisted talkers that are about to be shut out, on stderr. */
+void report_talkers(const struct cycle *cycle);
 
 /* The changes of hosts and nets on stdout, a line each: "+ sip 203.0.113.10  21 home21…". */
 void report_changes(const struct invocation *invocation, const struct cycle *cycle);
 /* Changes that an admin wants to read of: not just another comment. */
-size_t report_count_changes(const struct cycle *cycle, size_t *ret_added, size_t *ret_removed);
+void report_count_changes(const struct cycle *cycle, size_t *ret_added, size_t *ret_removed);
 
 /* One JSON document on stdout (its schema is in sipfence(8)); `script` may be NULL. */
 int report_json(const struct cycle *cycle, const char *command, const char *result, int exit_code,

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <string.h>
 
 /* jansson's *_new functions take the value over, NULL included: what fails shows at the dump, since
  * the document is checked as a whole by `failed`. */
@@ -55,9 +56,11 @@ static json_t *lookup_object(struct builder *builder, const struct lookup *looku
 		set(builder, object, "reason", json_string(answer_reason_text(lookup->reason)));
 	set(builder, object, "ttl", json_integer(lookup->ttl));
 	if (lookup->good)
-		set(builder, object, "last_good", json_integer(lookup->good));
+		set(builder, object, "last_good",
+			json_integer(steady_to_wall(&builder->cycle->clock, lookup->good)));
 	if (lookup->none)
-		set(builder, object, "none_since", json_integer(lookup->none));
+		set(builder, object, "none_since",
+			json_integer(steady_to_wall(&builder->cycle->clock, lookup->none)));
 	return object;
 }
 
@@ -104,13 +107,20 @@ static json_t *change_object(struct builder *builder, const struct change *chang
 	const struct set *in = &builder->cycle->ruleset->sets[change->set];
 	json_t *object = json_object();
 	char prefix[PREFIX_TEXT_SIZE];
+	struct text owners = {0};
 
 	prefix_print(&change->element.prefix, prefix);
 	set(builder, object, "change", json_string(change->add ? "add" : "delete"));
 	set(builder, object, "set", json_string(in->name));
 	set(builder, object, "address", json_string(prefix));
+	/* What is deleted may be somebody else's text. */
 	if (change->element.comment)
-		set(builder, object, "owners", json_string(change->element.comment));
+		text_escaped(&owners, change->element.comment, strlen(change->element.comment));
+	if (owners.failed)
+		builder->failed = true;
+	if (owners.length)
+		set(builder, object, "owners", json_string(text_string(&owners)));
+	text_free(&owners);
 	return object;
 }
 
@@ -159,8 +169,10 @@ int report_json(const struct cycle *cycle, const char *command, const char *resu
 		append(&builder, list, change_object(&builder, &cycle->plan.changes[i]));
 	set(&builder, document, "changes", list);
 	list = json_array();
-	for (size_t i = 0; i < cycle->talker_count; i++)
-		append(&builder, list, talker_object(&builder, &cycle->talkers[i]));
+	for (size_t i = 0; i < cycle->talker_count; i++) {
+		if (cycle->talkers[i].newly_shut)
+			append(&builder, list, talker_object(&builder, &cycle->talkers[i]));
+	}
 	set(&builder, document, "unlisted_talkers", list);
 	if (script)
 		set(&builder, document, "script", json_string(script));

@@ -4,6 +4,7 @@
 #include "files.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stddef.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,7 +20,43 @@ static const char *stop(const struct invocation *invocation)
 	return invocation->colour_err ? "\033[0m" : "";
 }
 
+/* Every call with --json ends in one document. */
+static void print_error_json(
+	const struct invocation *invocation, int exit_code, const char *what, const char *next)
+{
+	struct text text = {0};
+	json_t *document;
+
+	if (!invocation->json)
+		return;
+	/* Names of files need not be UTF-8. */
+	for (const char *line = what; *line;) {
+		size_t length = strcspn(line, "\n");
+
+		text_escaped(&text, line, length);
+		line += length;
+		if (*line) {
+			text_puts(&text, "\n");
+			line++;
+		}
+	}
+	document = json_pack("{s:i, s:s, s:s, s:i, s:s, s:s}", "version", 1, "command",
+		invocation->command, "result", "error", "exit", exit_code, "error",
+		text_string(&text), "next", next);
+	if (document)
+		json_dumpf(document, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+	putchar('\n');
+	json_decref(document);
+	text_free(&text);
+}
+
 void say_error(const struct invocation *invocation, const struct error *error)
+{
+	print_error_json(invocation, EXIT_REFUSED, error->what, error->next);
+	say_problem(invocation, error);
+}
+
+void say_problem(const struct invocation *invocation, const struct error *error)
 {
 	fprintf(stderr, "sipfence: %serror:%s %s\n", start(invocation, "\033[1;31m"),
 		stop(invocation), error->what);
@@ -104,12 +141,13 @@ int load_config(const struct invocation *invocation, struct config **ret_config)
 	if (messages.length > 0 && (result < 0 || invocation->verbosity >= 0))
 		print_messages(invocation, text_string(&messages));
 	if (result < 0 && messages.length == 0) {
-		struct error error = {0};
-
-		error_set(&error, result, "", "cannot read %s: %s", invocation->config_path,
+		text_printf(&messages, "sipfence: cannot read %s: %s\n", invocation->config_path,
 			strerror(-result));
-		say_error(invocation, &error);
+		fputs(text_string(&messages), stderr);
 	}
+	if (result < 0)
+		print_error_json(invocation, EXIT_USAGE, text_string(&messages),
+			"correct the config; sipfence.yaml(5) has all keys");
 	text_free(&messages);
 	return result < 0 ? EXIT_USAGE : EXIT_DONE;
 }

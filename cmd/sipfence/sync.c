@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "clock.h"
 #include "command.h"
 #include "confirm.h"
 #include "cycle.h"
@@ -11,7 +12,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { PROGRESS_FROM = 200 }; /* names */
@@ -54,6 +54,7 @@ static int resolve(struct sync *sync)
 static int start(struct sync *sync)
 {
 	const struct invocation *invocation = sync->invocation;
+	struct clock_reading reading = clock_read();
 	struct text notes = {0};
 	int result = 0;
 
@@ -64,7 +65,7 @@ static int start(struct sync *sync)
 		result = folder_make(invocation->state_dir, &sync->error);
 	if (result == 0)
 		result = cycle_start(&sync->cycle, sync->config, sync->state_path,
-			changes_nothing(invocation), time(NULL), &notes, &sync->error);
+			changes_nothing(invocation), &reading, &notes, &sync->error);
 	for (char *line = notes.data ? strtok(notes.data, "\n") : NULL; line;
 		line = strtok(NULL, "\n"))
 		say_warning(invocation, "%s", line);
@@ -76,11 +77,8 @@ static int finish(struct sync *sync, const char *result, const char *script)
 {
 	int code = report_unsure(&sync->cycle) > 0 ? EXIT_UNSURE : EXIT_DONE;
 
-	if (sync->invocation->json && report_json(&sync->cycle, "sync", result, code, script) < 0) {
-		error_no_memory(&sync->error);
-		say_error(sync->invocation, &sync->error);
-		return EXIT_REFUSED;
-	}
+	if (sync->invocation->json && report_json(&sync->cycle, "sync", result, code, script) < 0)
+		say_warning(sync->invocation, "out of memory: the JSON document is missing");
 	return code;
 }
 
@@ -143,26 +141,41 @@ static int diff(struct sync *sync)
 		if (cycle->plan.kind == PLAN_NOTHING && isatty(STDOUT_FILENO))
 			printf("nothing would change\n");
 	}
+	if (cycle_newly_shut_out(cycle) > 0) {
+		say_warning(sync->invocation,
+			"unlisted sources would be shut out; sync will ask for --yes:");
+		report_talkers(cycle);
+	}
 	report_names(sync->invocation, &sync->cycle, true);
 	return finish(sync, plan_word(cycle), NULL);
 }
 
+/* Before ports are shut that were open: whoever talks to them unlisted is shown, and --yes asked
+ * for. */
 static bool may_enforce(struct sync *sync)
 {
-	if (!cycle_first_enforcement(&sync->cycle) || sync->cycle.talker_count == 0 ||
-		sync->invocation->yes)
+	const struct cycle *cycle = &sync->cycle;
+	size_t count = cycle_newly_shut_out(cycle);
+
+	if (!cycle_shuts_new_ports(cycle) || sync->invocation->yes)
 		return true;
-	say_usage(sync->invocation,
-		"%zu sources that the config does not list talk to the guarded ports now:",
-		sync->cycle.talker_count);
-	report_talkers(sync->invocation, &sync->cycle);
-	fputs("  what to do: each is a forgotten trunk or phone, or the intruder. List under "
-	      "`peers`\n"
-	      "  who must get in; then run this again with --yes, which drops the rest.\n"
-	      "  Nothing was installed.\n",
-		stderr);
+	if (count == 0) {
+		if (cycle->blind && !cycle->observed->monitor)
+			say_note(sync->invocation,
+				"connection tracking knows of no flows here, so nobody could be "
+				"seen "
+				"talking to the ports; to be sure, run in mode: monitor first");
+		return true;
+	}
+	error_set(&sync->error, -EAGAIN,
+		"each is a forgotten trunk or phone, or the intruder: list who must get in under "
+		"`peers` or `extensions`, then run sync with --yes, which shuts out the rest",
+		"%zu unlisted source%s to ports that are going to be shut; nothing was installed",
+		count, count == 1 ? " talks" : "s talk");
+	say_problem(sync->invocation, &sync->error);
 	if (sync->invocation->json)
-		report_json(&sync->cycle, "sync", "needs --yes", EXIT_USAGE, NULL);
+		report_json(cycle, "sync", "needs --yes", EXIT_USAGE, NULL);
+	report_talkers(cycle);
 	return false;
 }
 
@@ -193,55 +206,98 @@ static void report_done(struct sync *sync, enum plan_kind kind, bool was_present
 	}
 }
 
+/* Commits under the guardian's eye. 0: the change stays. */
+static int apply_confirmed(struct sync *sync)
+{
+	uint32_t seconds = sync->invocation->confirm;
+	struct guardian guardian;
+	bool changed, keep;
+	int result = guardian_start(&guardian, &sync->cycle, seconds, &sync->error);
+
+	if (result < 0)
+		return result;
+	changed = cycle_apply(&sync->cycle, sync->kernel, &sync->error) == 0;
+	if (changed)
+		guardian_tell(&guardian, GUARDIAN_CHANGED);
+	keep = changed && confirm_at_terminal(seconds);
+	/* What failed has changed nothing, but for what its message says. */
+	guardian_tell(&guardian, keep || !changed ? GUARDIAN_KEEP : GUARDIAN_TAKE_BACK);
+	result = guardian_end(&guardian, &sync->error);
+	if (result == GUARDIAN_TOOK_BACK)
+		return error_set(&sync->error, -ECANCELED,
+			"put the config back as well, or cron's next sync makes the same change; "
+			"or run "
+			"this again and type yes",
+			"not confirmed: the table is as it was before");
+	return sync->error.code;
+}
+
+/* The result may not reach its reader; the change is made all the same. */
+static void flush_result(const struct sync *sync)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return;
+	say_warning(sync->invocation,
+		"standard output cannot be written; the change was made nevertheless");
+	clearerr(stdout);
+}
+
+static void warn_of_former_table(struct sync *sync)
+{
+	struct error error = {0};
+
+	if (!sync->cycle.former_table ||
+		kernel_has_table(sync->kernel, sync->cycle.former_table, &error) <= 0)
+		return;
+	say_warning(sync->invocation,
+		"table inet %s of the former config is still in force, and nobody updates it; take "
+		"it "
+		"out: nft delete table inet %s",
+		sync->cycle.former_table, sync->cycle.former_table);
+}
+
 static int apply(struct sync *sync)
 {
+	const struct invocation *invocation = sync->invocation;
 	struct cycle *cycle = &sync->cycle;
-	struct text before = {0};
 	enum plan_kind kind;
 	const char *word;
 	bool was_present;
-	int code = EXIT_REFUSED;
+	int code;
 
-	cycle->want_snapshot = sync->invocation->confirm > 0;
+	cycle->want_snapshot = invocation->confirm > 0;
 	if (kernel_open(&sync->kernel, &sync->error) < 0 ||
 		cycle_compare(cycle, sync->kernel, &sync->error) < 0)
-		goto out;
+		goto refused;
 	if (!may_enforce(sync))
 		return EXIT_USAGE;
-	before = cycle->snapshot;
-	cycle->snapshot = (struct text){0};
-	cycle->want_snapshot = false;
+	cycle->want_snapshot = false; /* of the table as it is now, not of a later look */
 	kind = cycle->plan.kind;
 	word = plan_word(cycle);
 	was_present = cycle->observed->present;
-	report_names(
-		sync->invocation, cycle, isatty(STDERR_FILENO) || sync->invocation->verbosity > 0);
+	report_names(invocation, cycle,
+		kind == PLAN_SWAP || isatty(STDERR_FILENO) || invocation->verbosity > 0);
 	report_told(cycle);
-	if (cycle_save(cycle, &sync->error) < 0 ||
-		cycle_apply(cycle, sync->kernel, &sync->error) < 0)
-		goto out;
+	if (cycle_save(cycle, false, &sync->error) < 0)
+		goto refused;
+	if (invocation->confirm && kind != PLAN_NOTHING
+			? apply_confirmed(sync) < 0
+			: cycle_apply(cycle, sync->kernel, &sync->error) < 0)
+		goto refused;
 	report_done(sync, kind, was_present);
-	if (cycle->retries && sync->invocation->verbosity > 0)
-		say_note(sync->invocation,
-			"another program changed the firewall meanwhile: compared and tried again, %u times",
+	warn_of_former_table(sync);
+	if (cycle->retries && invocation->verbosity > 0)
+		say_note(invocation,
+			"another program changed the firewall meanwhile: compared and tried again, "
+			"%u "
+			"times",
 			cycle->retries);
-	if (sync->invocation->confirm && kind != PLAN_NOTHING &&
-		!confirm_at_terminal(sync->invocation->confirm)) {
-		cycle->snapshot = before;
-		before = (struct text){0};
-		if (cycle_take_back(cycle, sync->kernel, &sync->error) == 0)
-			error_set(&sync->error, -ECANCELED,
-				"run it again, and type yes, if the new table is what you want",
-				"not confirmed within %u s: the table is as it was before",
-				sync->invocation->confirm);
-		goto out;
-	}
 	code = finish(sync, word, NULL);
-out:
-	text_free(&before);
-	if (code == EXIT_REFUSED)
-		say_error(sync->invocation, &sync->error);
+	flush_result(sync);
 	return code;
+refused:
+	say_error(invocation, &sync->error);
+	return EXIT_REFUSED;
 }
 
 int command_sync(const struct invocation *invocation)
@@ -252,7 +308,8 @@ int command_sync(const struct invocation *invocation)
 	if (code != EXIT_DONE)
 		return code;
 	if (invocation->confirm && !isatty(STDIN_FILENO)) {
-		say_usage(invocation, "--confirm needs a terminal to ask at");
+		say_usage(invocation,
+			"--confirm needs a terminal to ask at; without one, leave it away");
 		code = EXIT_USAGE;
 		goto out;
 	}

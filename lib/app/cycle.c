@@ -30,9 +30,16 @@ static int load_state(struct cycle *cycle, bool read_only, struct saved_state **
 		result = 0;
 		goto out;
 	}
+	if (result < 0 && read_only && result != -ENOMEM) {
+		text_printf(notes, "saved addresses are missing, held ones are not shown: %s\n",
+			problem.what);
+		result = 0;
+		goto out;
+	}
 	if (result < 0) {
-		text_printf(notes, "saved addresses are missing: %s\n", problem.what);
-		result = result == -ENOMEM ? result : 0;
+		error_set(error, result,
+			"see that it is a file that this user may read, and that the disk works",
+			"cannot read the saved state: %s", problem.what);
 		goto out;
 	}
 	result = state_parse(text_string(&text), text.length, ret_state, &line);
@@ -47,25 +54,49 @@ static int load_state(struct cycle *cycle, bool read_only, struct saved_state **
 out:
 	free(aside);
 	text_free(&text);
-	return result < 0 ? error_no_memory(error) : 0;
+	return result == -ENOMEM ? error_no_memory(error) : result;
+}
+
+/* What the last run enforced: in our table, or in one of another name. */
+static int remember_enforced(struct cycle *cycle, const struct saved_state *state)
+{
+	if (!state || state->enforced_count == 0)
+		return 0;
+	if (strcmp(state->table, cycle->config->table) != 0) {
+		cycle->former_table = strdup(state->table);
+		return cycle->former_table ? 0 : -ENOMEM;
+	}
+	cycle->enforced_before = malloc(state->enforced_count * sizeof(*cycle->enforced_before));
+	if (!cycle->enforced_before)
+		return -ENOMEM;
+	memcpy(cycle->enforced_before, state->enforced,
+		state->enforced_count * sizeof(*cycle->enforced_before));
+	cycle->enforced_before_count = state->enforced_count;
+	return 0;
 }
 
 int cycle_start(struct cycle *cycle, const struct config *config, const char *state_path,
-	bool read_only, int64_t now, struct text *notes, struct error *error)
+	bool read_only, const struct clock_reading *reading, struct text *notes,
+	struct error *error)
 {
 	struct saved_state *state = NULL;
 	struct roster *known = NULL;
+	int64_t now;
 	int result;
 
-	*cycle = (struct cycle){.config = config, .state_path = state_path, .now = now};
+	*cycle = (struct cycle){.config = config, .state_path = state_path};
 	result = kernel_own_addresses(&cycle->own, error);
 	if (result < 0)
 		return result;
 	result = load_state(cycle, read_only, &state, notes, error);
 	if (result < 0)
 		return result;
+	cycle->clock = steady_advance(state ? &state->clock : NULL, reading);
+	now = cycle->now = cycle->clock.now;
+	result = remember_enforced(cycle, state);
 	/* SRV names first: their targets are hosts, too. */
-	result = roster_build(config, NULL, &known);
+	if (result == 0)
+		result = roster_build(config, NULL, &known);
 	if (result == 0 && state)
 		result = state_restore_srvs(state, known, now);
 	if (result == 0)
@@ -257,12 +288,67 @@ static int compare_talkers(const void *a, const void *b)
 	return (left->protocol == 0) - (right->protocol == 0);
 }
 
+/* Is the port, or for a talker of a rejected set any port of its service, open until now? */
+static bool shut_newly(const struct cycle *cycle, const struct talker *talker)
+{
+	const struct enforced_ports before[] = {
+		{cycle->observed->enforced, cycle->observed->enforced_count},
+		{cycle->enforced_before, cycle->enforced_before_count},
+	};
+
+	if (cycle->config->monitor)
+		return false;
+	if (talker->protocol == 0)
+		return service_is_new(&cycle->config->services[talker->service], before, 2);
+	return !enforced_has(&before[0], talker->protocol, talker->port) &&
+	       !enforced_has(&before[1], talker->protocol, talker->port);
+}
+
+bool cycle_shuts_new_ports(const struct cycle *cycle)
+{
+	for (size_t i = 0; i < cycle->config->service_count; i++) {
+		struct talker anybody = {.service = (uint8_t)i};
+
+		if (shut_newly(cycle, &anybody))
+			return true;
+	}
+	return false;
+}
+
+size_t cycle_newly_shut_out(const struct cycle *cycle)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < cycle->talker_count; i++)
+		count += cycle->talkers[i].newly_shut;
+	return count;
+}
+
+/* Unlisted ones alone, one for each (service, address). */
+static size_t keep_unlisted(const struct cycle *cycle, struct talker *list, size_t count)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (ruleset_permits(cycle->ruleset, list[i].service, &list[i].addr))
+			continue;
+		list[i].newly_shut = shut_newly(cycle, &list[i]);
+		if (kept > 0 && list[kept - 1].service == list[i].service &&
+			addr_equal(&list[kept - 1].addr, &list[i].addr))
+			list[kept - 1].newly_shut |= list[i].newly_shut;
+		else
+			list[kept++] = list[i];
+	}
+	return kept;
+}
+
 /* Those that connection tracking knows, and those that a monitoring table has noted. */
 static int list_talkers(struct cycle *cycle, struct kernel *kernel, struct error *error)
 {
 	struct talker *list = NULL, *grown;
-	size_t count = 0, kept = 0, room;
-	int result = kernel_talkers(kernel, cycle->config, &cycle->own, &list, &count, error);
+	size_t count = 0, room;
+	int result = kernel_talkers(
+		kernel, cycle->config, &cycle->own, &list, &count, &cycle->blind, error);
 
 	if (result < 0)
 		return result;
@@ -286,28 +372,15 @@ static int list_talkers(struct cycle *cycle, struct kernel *kernel, struct error
 			};
 	}
 	qsort(list, count, sizeof(*list), compare_talkers);
-	for (size_t i = 0; i < count; i++) {
-		if (ruleset_permits(cycle->ruleset, list[i].service, &list[i].addr))
-			continue;
-		if (kept > 0 && list[kept - 1].service == list[i].service &&
-			addr_equal(&list[kept - 1].addr, &list[i].addr))
-			continue;
-		list[kept++] = list[i];
-	}
 	free(cycle->talkers);
 	cycle->talkers = list;
-	cycle->talker_count = kept;
+	cycle->talker_count = keep_unlisted(cycle, list, count);
 	return 0;
 }
 
 static bool is_enforced(const struct cycle *cycle)
 {
-	return cycle->observed->present && !cycle->observed->monitor;
-}
-
-bool cycle_first_enforcement(const struct cycle *cycle)
-{
-	return !cycle->config->monitor && !is_enforced(cycle);
+	return cycle->observed->enforced_count > 0;
 }
 
 int cycle_compare(struct cycle *cycle, struct kernel *kernel, struct error *error)
@@ -316,12 +389,13 @@ int cycle_compare(struct cycle *cycle, struct kernel *kernel, struct error *erro
 
 	plan_clear(&cycle->plan);
 	cycle->observed = observed_free(cycle->observed);
-	text_clear(&cycle->snapshot);
+	if (cycle->want_snapshot)
+		text_clear(&cycle->snapshot);
 	result = kernel_observe(kernel, cycle->ruleset, &cycle->observed, &cycle->generation,
 		cycle->want_snapshot ? &cycle->snapshot : NULL, error);
 	if (result < 0)
 		return result;
-	if (cycle_first_enforcement(cycle) || cycle->config->accept_replies) {
+	if (cycle_shuts_new_ports(cycle) || cycle->config->accept_replies) {
 		result = list_talkers(cycle, kernel, error);
 		if (result < 0)
 			return result;
@@ -343,16 +417,54 @@ int cycle_compare_with_nothing(struct cycle *cycle, struct error *error)
 	return 0;
 }
 
-int cycle_save(struct cycle *cycle, struct error *error)
+/* All ports of all services, if they are enforced. */
+static int list_enforced(
+	const struct config *config, struct enforced_port **ret_list, size_t *ret_count)
 {
-	struct text text = {0};
-	int result;
+	struct enforced_port *list;
+	size_t count = 0;
 
-	state_print(cycle->roster, cycle->config, &text);
+	for (size_t i = 0; i < config->service_count; i++)
+		count += config->services[i].port_count;
+	list = calloc(count + 1, sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	count = 0;
+	for (size_t i = 0; !config->monitor && i < config->service_count; i++) {
+		for (size_t j = 0; j < config->services[i].port_count; j++) {
+			const struct port_range *range = &config->services[i].ports[j];
+
+			list[count++] = (struct enforced_port){.protocol = range->protocol,
+				.first = range->first,
+				.last = range->last};
+		}
+	}
+	*ret_list = list;
+	*ret_count = count;
+	return 0;
+}
+
+int cycle_save(struct cycle *cycle, bool taken_back, struct error *error)
+{
+	struct enforced_ports enforced = {cycle->enforced_before, cycle->enforced_before_count};
+	struct enforced_port *list = NULL;
+	struct text text = {0};
+	int result = -ENOMEM;
+
+	if (!taken_back) {
+		if (list_enforced(cycle->config, &list, &enforced.count) < 0) {
+			error_no_memory(error);
+			goto out;
+		}
+		enforced.list = list;
+	}
+	state_print(cycle->roster, cycle->config, &cycle->clock, &enforced, &text);
 	if (text.failed)
-		result = error_no_memory(error);
+		error_no_memory(error);
 	else
 		result = file_save(cycle->state_path, text.data, text.length, error);
+out:
+	free(list);
 	text_free(&text);
 	return result;
 }
@@ -373,15 +485,23 @@ static int swap(struct cycle *cycle, struct kernel *kernel, struct error *error)
 {
 	/* Only from enforcing to enforcing is there something to keep shut. */
 	bool relay = is_enforced(cycle) && !cycle->config->monitor;
+	struct error refusal = {0};
 	struct nft_batch batch;
-	int result, built = nft_batch_swap(cycle->ruleset, cycle->generation, relay, &batch);
+	int result, built = nft_batch_swap(cycle->ruleset, cycle->generation,
+			    cycle->observed->present, relay, &batch);
 
 	result = commit_and_clear(kernel, &batch, built, error);
 	if (result != 0 || !relay)
 		return result;
 	kernel_settle();
 	built = nft_batch_drop_relay(cycle->ruleset, &batch);
-	return commit_and_clear(kernel, &batch, built, error);
+	result = commit_and_clear(kernel, &batch, built, &refusal);
+	if (result < 0)
+		return error_set(error, result, "run sync again",
+			"the new table is in force, but the helper chain prerouting_relay is still "
+			"in it: %s",
+			refusal.what);
+	return result;
 }
 
 static int commit_plan(struct cycle *cycle, struct kernel *kernel, struct error *error)
@@ -435,10 +555,13 @@ void cycle_clear(struct cycle *cycle)
 	text_free(&cycle->shape);
 	text_free(&cycle->snapshot);
 	free(cycle->talkers);
+	free(cycle->enforced_before);
+	free(cycle->former_table);
 	*cycle = (struct cycle){0};
 }
 
-int cycle_take_back(struct cycle *cycle, struct kernel *kernel, struct error *error)
+/* What a batch did is not known when its ACKs were lost; both of these may be sent once more. */
+static int commit_restore(struct cycle *cycle, struct kernel *kernel, struct error *error)
 {
 	struct nft_batch batch;
 
@@ -448,15 +571,58 @@ int cycle_take_back(struct cycle *cycle, struct kernel *kernel, struct error *er
 		error);
 }
 
-int cycle_remove(const char *table, struct kernel *kernel, bool *ret_removed, struct error *error)
+int cycle_take_back(struct cycle *cycle, struct kernel *kernel, struct error *error)
+{
+	struct error refusal = {0};
+	int result = KERNEL_MOVED;
+
+	for (int i = 0; result == KERNEL_MOVED && i < APPLY_TRIES; i++)
+		result = commit_restore(cycle, kernel, &refusal);
+	if (result != 0)
+		return error_set(error, result < 0 ? result : -EAGAIN,
+			"the NEW table is in force: put the old config back and run sync, or run "
+			"sipfence remove",
+			"the table could not be taken back: %s",
+			refusal.code ? refusal.what : "the kernel's answers were lost");
+	return cycle_save(cycle, true, error);
+}
+
+/* Without a state file there is nothing to forget, and a damaged one is nobody's. */
+static int forget_enforced(const char *state_path, struct error *error)
+{
+	struct text text = {0}, without = {0};
+	struct saved_state *state = NULL;
+	size_t line;
+	int result = file_load(state_path, &text, error);
+
+	if (result == 0 && state_parse(text_string(&text), text.length, &state, &line) == 0 &&
+		state->enforced_count > 0) {
+		state_forget_enforced(text.data, text.length, &without);
+		result = without.failed
+				 ? error_no_memory(error)
+				 : file_save(state_path, without.data, without.length, error);
+	}
+	state_free(state);
+	text_free(&text);
+	text_free(&without);
+	return result < 0 ? result : 0;
+}
+
+int cycle_remove(const char *table, const char *state_path, struct kernel *kernel,
+	bool *ret_removed, struct error *error)
 {
 	struct nft_batch batch;
-	int result = kernel_has_table(kernel, table, error);
+	int result = forget_enforced(state_path, error);
 
-	if (result < 0)
-		return result;
-	*ret_removed = result > 0;
-	if (result == 0)
-		return 0;
-	return commit_and_clear(kernel, &batch, nft_batch_remove(table, 0, &batch), error);
+	*ret_removed = false;
+	for (int i = 0; result >= 0 && i < APPLY_TRIES; i++) {
+		result = kernel_has_table(kernel, table, error);
+		if (result <= 0)
+			return result;
+		result =
+			commit_and_clear(kernel, &batch, nft_batch_remove(table, 0, &batch), error);
+		if (result == 0)
+			*ret_removed = true;
+	}
+	return result < 0 ? result : 0;
 }

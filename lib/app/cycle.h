@@ -21,6 +21,7 @@
 #include "resolver.h"
 #include "roster.h"
 #include "ruleset.h"
+#include "steady.h"
 #include "text.h"
 
 #include <stdbool.h>
@@ -30,7 +31,11 @@
 struct cycle {
 	const struct config *config; /* not owned */
 	const char *state_path;	     /* not owned */
-	int64_t now;		     /* wall clock of the whole cycle, seconds */
+	struct steady clock;
+	int64_t now;			       /* clock.now: of the whole cycle, seconds */
+	struct enforced_port *enforced_before; /* by the saved state, in the config's table */
+	size_t enforced_before_count;
+	char *former_table; /* that an earlier run enforced under another name; NULL: none */
 
 	struct own_addresses own;
 	struct roster *roster;
@@ -42,6 +47,7 @@ struct cycle {
 	uint32_t generation;
 	struct talker *talkers; /* unlisted ones only, distinct by (service, address) */
 	size_t talker_count;
+	bool blind; /* connection tracking knows of no flow: nobody can be seen talking */
 	struct plan plan;
 	unsigned retries; /* of cycle_apply(), because the kernel's ruleset moved meanwhile */
 	struct text
@@ -57,26 +63,34 @@ typedef void cycle_progress_fn(void *context, size_t done, size_t total);
  * line that says so. `read_only` (dry run): nothing is renamed.
  */
 int cycle_start(struct cycle *cycle, const struct config *config, const char *state_path,
-	bool read_only, int64_t now, struct text *notes, struct error *error);
+	bool read_only, const struct clock_reading *reading, struct text *notes,
+	struct error *error);
 int cycle_resolve(
 	struct cycle *cycle, cycle_progress_fn *progress, void *context, struct error *error);
 int cycle_build(struct cycle *cycle, struct error *error);
 int cycle_compare(struct cycle *cycle, struct kernel *kernel, struct error *error);
 /* The plan for a machine without our table: where the kernel may not be read. */
 int cycle_compare_with_nothing(struct cycle *cycle, struct error *error);
-int cycle_save(struct cycle *cycle, struct error *error);
+/* With the ports that the config enforces; `taken_back`: with those that were enforced before. */
+int cycle_save(struct cycle *cycle, bool taken_back, struct error *error);
 /* Does what the plan says; compares again, and makes a new plan, when the kernel moved meanwhile.
  */
 int cycle_apply(struct cycle *cycle, struct kernel *kernel, struct error *error);
 void cycle_clear(struct cycle *cycle);
 
-/* True when this would be the first time that unlisted talkers are dropped. */
-bool cycle_first_enforcement(const struct cycle *cycle);
+/*
+ * True when a port is going to be shut to strangers that neither the kernel's table nor, by the
+ * saved state, the last run has shut: not so after a reboot or a flush.
+ */
+bool cycle_shuts_new_ports(const struct cycle *cycle);
+/* Unlisted talkers on such ports. */
+size_t cycle_newly_shut_out(const struct cycle *cycle);
 
 /* Puts back what cycle.snapshot holds: the table as it was, or none. */
 int cycle_take_back(struct cycle *cycle, struct kernel *kernel, struct error *error);
 
-/* Removes the table. *ret_removed: was there one? */
-int cycle_remove(const char *table, struct kernel *kernel, bool *ret_removed, struct error *error);
+/* Removes the table, and forgets that it enforced. *ret_removed: was there one? */
+int cycle_remove(const char *table, const char *state_path, struct kernel *kernel,
+	bool *ret_removed, struct error *error);
 
 #endif

@@ -395,6 +395,14 @@ static void report_unreadable(struct load *load, const char *problem)
 	struct place place = report_place_of_byte(load->report, load->index, offset);
 	unsigned byte = 0x80;
 
+	/* libyaml names the byte behind the one that should have had a successor. */
+	if (strstr(problem, "trailing") || strstr(problem, "incomplete")) {
+		while (offset > 0 && offset <= load->source->length &&
+			(offset == load->source->length ||
+				((unsigned char)load->source->data[offset] & 0xc0) != 0xc0))
+			offset--;
+		place = report_place_of_byte(load->report, load->index, offset);
+	}
 	if (offset < load->source->length)
 		byte = (unsigned char)load->source->data[offset];
 	if (byte < 0x80)

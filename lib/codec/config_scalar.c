@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static bool is_digit(char c)
 {
@@ -247,6 +248,10 @@ static void explain_address(const char *text, size_t length, char *buffer, size_
 
 	if (length == 0) {
 		snprintf(buffer, size, "nothing stands before the slash");
+	} else if (strncasecmp(text, "sip:", 4) == 0 || strncasecmp(text, "sips:", 5) == 0 ||
+		   memmem(text, length, "://", 3)) {
+		snprintf(buffer, size, "write the host's name alone, without \"%.*s\"",
+			(int)(colon - text) + 1, text);
 	} else if (!colon) {
 		explain_ipv4(text, length, buffer, size);
 	} else if (memchr(text, '%', length)) {
@@ -368,12 +373,11 @@ static bool split_server(
 	return true;
 }
 
-bool scalar_server(struct reader *reader, const yaml_node_t *node, const char **ret_server)
+bool scalar_server(struct reader *reader, const yaml_node_t *node, struct config_server *ret_server)
 {
 	const char *text = node_text(node), *port_text;
-	char address[ADDR_TEXT_SIZE], server[ADDR_TEXT_SIZE + 16];
 	struct addr addr;
-	uint32_t port = 0;
+	uint32_t port = CONFIG_DNS_PORT;
 
 	if (!split_server(text, node_length(node), &addr, &port_text)) {
 		reader_error(reader, node,
@@ -394,15 +398,8 @@ bool scalar_server(struct reader *reader, const yaml_node_t *node, const char **
 			addr_special_name(addr_special(&addr)));
 		return false;
 	}
-	addr_print(&addr, address);
-	if (!port_text)
-		snprintf(server, sizeof(server), "%s", address);
-	else
-		snprintf(server, sizeof(server),
-			addr.family == FAMILY_IPV6 ? "[%s]:%" PRIu32 : "%s:%" PRIu32, address,
-			port);
-	*ret_server = build_copy(reader->build, server, strlen(server));
-	return *ret_server != NULL;
+	*ret_server = (struct config_server){.addr = addr, .port = (uint16_t)port};
+	return true;
 }
 
 bool list_add_prefix(struct reader *reader, const yaml_node_t *node, struct prefix_list *list,

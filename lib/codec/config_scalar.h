@@ -33,8 +33,9 @@ bool scalar_prefix(struct reader *reader, const yaml_node_t *node, struct prefix
 /* A prefix that packets may rightly come from: not everything, not loopback, … */
 bool scalar_source_prefix(
 	struct reader *reader, const yaml_node_t *node, struct prefix *ret_prefix);
-/* An address with or without a port, as a resolver is named; the copy is in the config's arena. */
-bool scalar_server(struct reader *reader, const yaml_node_t *node, const char **ret_server);
+/* An address with or without a port, as a resolver is named. */
+bool scalar_server(
+	struct reader *reader, const yaml_node_t *node, struct config_server *ret_server);
 
 /* Adds to a list, place included; false when out of memory (remembered). */
 bool list_add_prefix(struct reader *reader, const yaml_node_t *node, struct prefix_list *list,

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "nft_words.h"
 #include "config_build.h"
 #include "config_scalar.h"
 
@@ -94,29 +95,63 @@ static void read_destinations(struct reader *reader, const yaml_node_t *node, vo
 
 /* resolver */
 
+struct server_list {
+	struct config_server items[CONFIG_MAX_SERVERS];
+	size_t count; /* those too many included */
+};
+
+/* The same text for the same server. */
+static const char *server_text(struct build *build, const struct config_server *server)
+{
+	char address[ADDR_TEXT_SIZE], text[ADDR_TEXT_SIZE + sizeof("[]:65535")];
+
+	addr_print(&server->addr, address);
+	if (server->port == CONFIG_DNS_PORT)
+		snprintf(text, sizeof(text), "%s", address);
+	else
+		snprintf(text, sizeof(text),
+			server->addr.family == FAMILY_IPV6 ? "[%s]:%u" : "%s:%u", address,
+			server->port);
+	return build_copy(build, text, strlen(text));
+}
+
 static void read_server(struct reader *reader, const yaml_node_t *node, void *target)
 {
-	const char *server;
+	struct server_list *servers = target;
+	struct config_server server;
+	const char *text;
 
-	if (scalar_server(reader, node, &server))
-		list_add_name(reader, node, target, server);
+	if (!scalar_server(reader, node, &server))
+		return;
+	if (servers->count == CONFIG_MAX_SERVERS)
+		reader_error(
+			reader, node, "too many DNS servers; %d are allowed", CONFIG_MAX_SERVERS);
+	if (servers->count++ >= CONFIG_MAX_SERVERS)
+		return;
+	servers->items[servers->count - 1] = server;
+	text = server_text(reader->build, &server);
+	if (text)
+		list_add_name(reader, node, &reader->build->servers, text);
 }
 
 static void read_servers(struct reader *reader, const yaml_node_t *node, void *target)
 {
 	struct build *build = reader->build;
-	struct name_list *list = &build->servers;
 	struct config *config = config_of(reader);
-	const char **servers;
+	struct server_list list = {.count = 0};
+	struct config_server *servers;
 
 	(void)target;
-	reader_items(reader, node, "\"servers\"", false, read_server, list);
-	servers = build_alloc(build, list->count, sizeof(servers[0]));
-	for (size_t i = 0; servers && i < list->count; i++)
-		servers[i] = list->items[i].name;
+	reader_items(reader, node, "\"servers\"", false, read_server, &list);
+	list_sort_names(build, &build->servers, "server");
+	if (list.count > CONFIG_MAX_SERVERS)
+		return;
+	servers = build_alloc(build, list.count, sizeof(servers[0]));
+	if (!servers)
+		return;
+	memcpy(servers, list.items, list.count * sizeof(servers[0]));
 	config->resolver.servers = servers;
-	config->resolver.server_count = servers ? list->count : 0;
-	list_sort_names(build, list, "server");
+	config->resolver.server_count = list.count;
 }
 
 static void read_timeout(struct reader *reader, const yaml_node_t *node, void *target)
@@ -280,6 +315,10 @@ static void read_table(struct reader *reader, const yaml_node_t *node, void *tar
 			"%s cannot be the name of a table: a letter or \"_\", then up to 63 "
 			"letters, digits, \"_\" and \"-\"",
 			node_quote(node).text);
+	else if (nft_is_word(node_text(node), node_length(node)))
+		reader_error(reader, node,
+			"%s cannot be the name of a table: it is a word of nft's own language",
+			node_quote(node).text);
 	else
 		config_of(reader)->table =
 			build_copy(reader->build, node_text(node), node_length(node));
@@ -340,12 +379,12 @@ static void read_log_prefix(struct reader *reader, const yaml_node_t *node, void
 
 	(void)target;
 	while (good < length && text[good] >= 0x20 && text[good] < 0x7f && text[good] != '"' &&
-		text[good] != '\\')
+		text[good] != '\\' && text[good] != '$')
 		good++;
 	if (good < length || length > MAX_LOG_PREFIX)
 		reader_error(reader, node,
-			"a log prefix has up to %d printable ASCII characters, no quote and no "
-			"backslash",
+			"a log prefix has up to %d printable ASCII characters, no quote, no "
+			"backslash and no $",
 			MAX_LOG_PREFIX);
 	else
 		config_of(reader)->log_prefix = build_copy(reader->build, text, length);

@@ -12,18 +12,38 @@ struct tuple {
 	uint16_t port; /* of the destination */
 };
 
-size_t conntrack_request(uint32_t sequence, void *buffer)
+static size_t request(uint32_t sequence, uint16_t command, uint16_t flags, void *buffer)
 {
 	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
 	struct nfgenmsg *header;
 
-	message->nlmsg_type = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET;
-	message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	message->nlmsg_type = (uint16_t)(NFNL_SUBSYS_CTNETLINK << 8 | command);
+	message->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
 	message->nlmsg_seq = sequence;
 	header = mnl_nlmsg_put_extra_header(message, sizeof(*header));
 	header->nfgen_family = 0; /* AF_UNSPEC: both families */
 	header->version = NFNETLINK_V0;
 	return message->nlmsg_len;
+}
+
+size_t conntrack_request(uint32_t sequence, void *buffer)
+{
+	return request(sequence, IPCTNL_MSG_CT_GET, NLM_F_DUMP, buffer);
+}
+
+size_t conntrack_count_request(uint32_t sequence, void *buffer)
+{
+	return request(sequence, IPCTNL_MSG_CT_GET_STATS, NLM_F_ACK, buffer);
+}
+
+uint32_t conntrack_count(const struct nlmsghdr *message)
+{
+	struct attr_walk walk = attr_walk_message(message, sizeof(struct nfgenmsg));
+
+	if (mnl_nlmsg_get_payload_len(message) < sizeof(struct nfgenmsg) ||
+		!attr_find(walk, CTA_STATS_GLOBAL_ENTRIES))
+		return UINT32_MAX;
+	return attr_find_be32(walk, CTA_STATS_GLOBAL_ENTRIES);
 }
 
 static bool read_addrs(struct attr_walk ip, struct tuple *tuple)
@@ -75,15 +95,6 @@ static bool read_tuple(const struct nlmsghdr *message, uint16_t type, struct tup
 	return true;
 }
 
-static bool is_own(const struct own_addresses *own, const struct addr *addr)
-{
-	for (size_t i = 0; i < own->count; i++) {
-		if (addr_equal(&own->addrs[i], addr))
-			return true;
-	}
-	return false;
-}
-
 static bool is_guarded_destination(
 	const struct config *config, const struct own_addresses *own, const struct addr *addr)
 {
@@ -91,7 +102,7 @@ static bool is_guarded_destination(
 		if (prefix_contains(&config->destinations[i], addr))
 			return true;
 	}
-	return is_own(own, addr);
+	return own_has(own, addr);
 }
 
 static bool find_service(
@@ -131,7 +142,7 @@ bool conntrack_talker(const struct nlmsghdr *message, const struct config *confi
 		struct tuple tuple;
 
 		if (!read_tuple(message, directions[i].tuple, &tuple) ||
-			is_own(own, &tuple.source) ||
+			own_has(own, &tuple.source) ||
 			!is_guarded_destination(config, own, &tuple.destination) ||
 			!find_service(config, tuple.protocol, tuple.port, &talker.service))
 			continue;

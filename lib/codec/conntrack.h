@@ -17,7 +17,12 @@
 struct nlmsghdr;
 
 enum { CONNTRACK_REQUEST_SIZE = 64 };
+/* For all flows. The kernel walks its whole hash table for that, even when it is empty: */
 size_t conntrack_request(uint32_t sequence, void *buffer);
+/* How many flows are there? */
+size_t conntrack_count_request(uint32_t sequence, void *buffer);
+/* The answer; UINT32_MAX when it doesn't say. */
+uint32_t conntrack_count(const struct nlmsghdr *message);
 
 /* True when the flow of a reply message reaches a guarded port. */
 bool conntrack_talker(const struct nlmsghdr *message, const struct config *config,

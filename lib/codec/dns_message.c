@@ -411,12 +411,15 @@ static bool collect_addrs(const struct message *message, const struct chain *cha
 	enum family family = type == DNS_A ? FAMILY_IPV4 : FAMILY_IPV6;
 	size_t size = type == DNS_A ? 4 : 16, at = message->answer_start, count = 0, kept = 0;
 	unsigned left = message->answers;
+	bool surplus = false;
 	struct record record;
 
 	while (next_record(message, chain, type, &at, &left, &record)) {
 		if (record.data_length != size)
 			return false;
-		if (count == DNS_MAX_RECORDS)
+		/* Duplicates must not hide what there is no room for. */
+		surplus = count == DNS_MAX_RECORDS;
+		if (surplus)
 			continue;
 		struct addr *addr = &scratch->addrs[count++];
 		*addr = (struct addr){.family = (uint8_t)family};
@@ -425,7 +428,7 @@ static bool collect_addrs(const struct message *message, const struct chain *cha
 	if (count > 1)
 		qsort(scratch->addrs, count, sizeof(scratch->addrs[0]), compare_addrs);
 	for (size_t i = 0; i < count; i++)
-		if (!kept || !addr_equal(&scratch->addrs[kept - 1], &scratch->addrs[i]))
+		if (surplus || !kept || !addr_equal(&scratch->addrs[kept - 1], &scratch->addrs[i]))
 			scratch->addrs[kept++] = scratch->addrs[i];
 	answer->kind = ANSWER_ADDRESSES;
 	answer->addrs = scratch->addrs;

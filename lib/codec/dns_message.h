@@ -27,9 +27,13 @@ struct dns_scratch {
 };
 
 /*
- * Always gives an answer: what cannot be read is ANSWER_COULD_NOT_ASK with its reason. More records
- * than DNS_MAX_RECORDS: the surplus is not kept, but `count` is larger than any limit in a config.
- * `name` is normalised (fqdn.h).
+ * Always gives an answer: what cannot be read is ANSWER_COULD_NOT_ASK with its reason. `name` is
+ * normalised (fqdn.h).
+ *
+ * More address records than DNS_MAX_RECORDS: the surplus is not kept, and `count` is
+ * DNS_MAX_RECORDS, larger than any limit in a config; `addrs` is sorted, but then not distinct.
+ * More distinct SRV targets than DNS_MAX_TARGETS: the first ones in the message are the answer, the
+ * others are passed over.
  */
 struct answer dns_decode(const uint8_t *message, size_t length, const char *name,
 	enum dns_type type, struct dns_scratch *scratch);

@@ -384,16 +384,15 @@ static void put_rules(
 		put_rule(batch, ruleset, chain, &chain->rules[i]);
 }
 
-int nft_batch_swap(
-	const struct ruleset *ruleset, uint32_t generation, bool relay, struct nft_batch *ret_batch)
+int nft_batch_swap(const struct ruleset *ruleset, uint32_t generation, bool replaces, bool relay,
+	struct nft_batch *ret_batch)
 {
 	struct chain relayed = relay_chain(ruleset);
 	struct nft_batch batch = {0};
 
 	begin(&batch, generation);
-	/* The first NEWTABLE is there for DELTABLE to find one. */
-	put_table(&batch, ruleset->table, NFT_MSG_NEWTABLE, NLM_F_CREATE);
-	put_table(&batch, ruleset->table, NFT_MSG_DELTABLE, 0);
+	if (replaces)
+		put_table(&batch, ruleset->table, NFT_MSG_DELTABLE, 0);
 	put_table(&batch, ruleset->table, NFT_MSG_NEWTABLE, NLM_F_CREATE);
 	for (size_t i = 0; i < ruleset->chain_count; i++)
 		put_chain(&batch, ruleset, &ruleset->chains[i]);

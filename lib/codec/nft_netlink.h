@@ -27,7 +27,8 @@ struct nlmsghdr;
 struct nft_batch {
 	uint8_t *data;
 	size_t length, capacity;
-	size_t clean; /* up to here what is behind `length` is zero, as attributes' padding must be */
+	size_t clean; /* up to here what is behind `length` is zero, as attributes' padding must be
+		       */
 	uint32_t messages; /* between the brackets */
 	uint32_t *offsets; /* of message i + 1 in data */
 	size_t offset_capacity;
@@ -35,8 +36,10 @@ struct nft_batch {
 };
 
 /*
- * The whole table, in place of whatever table of that name is there. -ENOMEM. `generation`: the
- * transaction is refused (ERESTART) when the ruleset is no longer of that generation; 0: any.
+ * The whole table; `replaces` says whether there is one of that name now. (Deleting what is not
+ * there can be had, too, but makes the kernel wait for a grace period when our socket is closed.)
+ * -ENOMEM. `generation`: the transaction is refused (ERESTART) when the ruleset is no longer of
+ * that generation; 0: any.
  *
  * The kernel hooks a new base chain before it switches generations. A packet may pass the new chain
  * while that is still empty, and the old one when that is empty already: some 10 ns a swap, but a
@@ -44,7 +47,7 @@ struct nft_batch {
  * slips through meets it live. Take it out with nft_batch_drop_relay() once no packet is under way
  * any more.
  */
-int nft_batch_swap(const struct ruleset *ruleset, uint32_t generation, bool relay,
+int nft_batch_swap(const struct ruleset *ruleset, uint32_t generation, bool replaces, bool relay,
 	struct nft_batch *ret_batch);
 int nft_batch_drop_relay(const struct ruleset *ruleset, struct nft_batch *ret_batch);
 /* The changes of a PLAN_ELEMENTS. */

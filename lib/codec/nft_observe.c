@@ -31,7 +31,13 @@ struct nft_observer {
 	struct text sets, chains, rules, ports; /* the shape's parts */
 	struct seen_set *seen; /* as many as wanted sets; .set.name NULL: not there */
 	uint32_t flags;	       /* of the table */
-	bool odd;	       /* something that sipfence never makes */
+	struct seen_port {
+		struct enforced_port port;
+		uint32_t chain; /* index into wanted->chains */
+	} * seen_ports;
+	size_t seen_port_count, seen_port_capacity;
+	bool *drops; /* by wanted chain: its rules have an unconditional drop */
+	bool odd;    /* something that sipfence never makes */
 };
 
 int nft_observer_new(const struct ruleset *wanted, struct nft_observer **ret_observer)
@@ -43,7 +49,8 @@ int nft_observer_new(const struct ruleset *wanted, struct nft_observer **ret_obs
 	observer->wanted = wanted;
 	observer->observed = calloc(1, sizeof(*observer->observed));
 	observer->seen = calloc(wanted->set_count, sizeof(*observer->seen));
-	if (!observer->observed || !observer->seen) {
+	observer->drops = calloc(wanted->chain_count, sizeof(*observer->drops));
+	if (!observer->observed || !observer->seen || !observer->drops) {
 		nft_observer_free(observer);
 		return -ENOMEM;
 	}
@@ -58,6 +65,8 @@ struct nft_observer *nft_observer_free(struct nft_observer *observer)
 	for (size_t i = 0; observer->seen && i < observer->wanted->set_count; i++)
 		free(observer->seen[i].raw);
 	free(observer->seen);
+	free(observer->seen_ports);
+	free(observer->drops);
 	observed_free(observer->observed);
 	text_free(&observer->sets);
 	text_free(&observer->chains);
@@ -146,7 +155,8 @@ out:
 }
 
 struct rule_facts {
-	bool counter, accepts;
+	unsigned expressions;
+	bool counter, accepts, drops;
 	uint64_t packets, bytes;
 };
 
@@ -155,13 +165,16 @@ static int collect_facts(struct nftnl_expr *expr, void *data)
 	const char *name = nftnl_expr_get_str(expr, NFTNL_EXPR_NAME);
 	struct rule_facts *facts = data;
 
+	facts->expressions++;
 	if (strcmp(name, "counter") == 0) {
 		facts->counter = true;
 		facts->packets = nftnl_expr_get_u64(expr, NFTNL_EXPR_CTR_PACKETS);
 		facts->bytes = nftnl_expr_get_u64(expr, NFTNL_EXPR_CTR_BYTES);
 	}
-	if (strcmp(name, "immediate") == 0 && nftnl_expr_is_set(expr, NFTNL_EXPR_IMM_VERDICT))
+	if (strcmp(name, "immediate") == 0 && nftnl_expr_is_set(expr, NFTNL_EXPR_IMM_VERDICT)) {
 		facts->accepts = nftnl_expr_get_u32(expr, NFTNL_EXPR_IMM_VERDICT) == NF_ACCEPT;
+		facts->drops = nftnl_expr_get_u32(expr, NFTNL_EXPR_IMM_VERDICT) == NF_DROP;
+	}
 	return 0;
 }
 
@@ -176,6 +189,11 @@ static int note_facts(
 		return 0;
 	if (facts->accepts)
 		observed->monitor = true;
+	for (size_t i = 0; i < observer->wanted->chain_count; i++) {
+		if (facts->drops && facts->expressions == 1 &&
+			strcmp(observer->wanted->chains[i].name, chain) == 0)
+			observer->drops[i] = true;
+	}
 	if (!facts->counter)
 		return 0;
 	if (!observed->counters)
@@ -214,8 +232,36 @@ static int observe_rule(struct nft_observer *observer, const struct nlmsghdr *me
 	return result;
 }
 
+static int note_port(
+	struct nft_observer *observer, const uint8_t *first, const uint8_t *last, const char *chain)
+{
+	if (observer->seen_port_count == observer->seen_port_capacity) {
+		size_t capacity =
+			observer->seen_port_capacity ? observer->seen_port_capacity * 2 : 16;
+		struct seen_port *grown =
+			reallocarray(observer->seen_ports, capacity, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		observer->seen_ports = grown;
+		observer->seen_port_capacity = capacity;
+	}
+	for (size_t i = 0; i < observer->wanted->chain_count; i++) {
+		if (strcmp(observer->wanted->chains[i].name, chain) != 0)
+			continue;
+		observer->seen_ports[observer->seen_port_count++] = (struct seen_port){
+			.port = {.protocol = first[0],
+				.first = (uint16_t)(first[4] << 8 | first[5]),
+				.last = (uint16_t)(last[4] << 8 | last[5])},
+			.chain = (uint32_t)i,
+		};
+		break;
+	}
+	return 0;
+}
+
 /* "udp 5060-5060 goto sip_guard", as nft_shape() prints what we want. */
-static void observe_port(struct nft_observer *observer, const struct nlattr *element)
+static int observe_port(struct nft_observer *observer, const struct nlattr *element)
 {
 	struct attr_walk walk = attr_walk_nested(element);
 	const struct nlattr *key = attr_find(walk, NFTA_SET_ELEM_KEY);
@@ -238,10 +284,11 @@ static void observe_port(struct nft_observer *observer, const struct nlattr *ele
 	}
 	if (!first || !last || !chain) {
 		observer->odd = true;
-		return;
+		return 0;
 	}
 	text_printf(&observer->ports, "port %u %u-%u verdict %d %s\n", first[0],
 		first[4] << 8 | first[5], last[4] << 8 | last[5], (int)code, chain);
+	return note_port(observer, first, last, chain);
 }
 
 static const char *find_comment(struct attr_walk walk, struct arena *arena, bool *failed)
@@ -339,7 +386,7 @@ static int observe_elements(struct nft_observer *observer, const struct nlmsghdr
 	walk = attr_walk_nested(list);
 	while (result == 0 && (element = attr_walk_step(&walk))) {
 		if (seen->set.kind == SET_PORTS)
-			observe_port(observer, element);
+			result = observe_port(observer, element);
 		else
 			result = observe_address(observer, seen, element);
 	}
@@ -489,6 +536,25 @@ static void add_destinations(struct text *shape, const struct set *set)
 	}
 }
 
+/* A guard chain is followed by its reject chain (core/ruleset.h). */
+static int settle_enforced(struct nft_observer *observer)
+{
+	struct observed *observed = observer->observed;
+
+	observed->enforced = arena_alloc(
+		&observed->arena, (observer->seen_port_count + 1) * sizeof(*observed->enforced));
+	if (!observed->enforced)
+		return -ENOMEM;
+	for (size_t i = 0; i < observer->seen_port_count; i++) {
+		uint32_t reject = observer->seen_ports[i].chain + 1;
+
+		if (reject < observer->wanted->chain_count && observer->drops[reject])
+			observed->enforced[observed->enforced_count++] =
+				observer->seen_ports[i].port;
+	}
+	return 0;
+}
+
 static void add_flags(struct text *shape, uint32_t flags)
 {
 	/* Ownership is the daemon's business, and changes nothing of what the table does. */
@@ -519,6 +585,8 @@ int nft_observer_end(struct nft_observer *observer, struct observed **ret_observ
 		add_destinations(&shape, &seen->set);
 		observed->sets[observed->set_count++] = seen->set;
 	}
+	if (settle_enforced(observer) < 0)
+		shape.failed = true;
 	if (observer->odd)
 		text_puts(&shape, "elements that sipfence does not make\n");
 	if (shape.failed || observer->sets.failed || observer->chains.failed ||

@@ -18,6 +18,13 @@ static uint64_t checksum(const char *data, size_t length)
 	return hash;
 }
 
+static void print_end(struct text *text, size_t start, size_t lines)
+{
+	if (!text->failed)
+		text_printf(text, "end %zu %016" PRIx64 "\n", lines,
+			checksum(text->data + start, text->length - start));
+}
+
 static void put(struct text *text, uint64_t number)
 {
 	text_write(text, " ", 1);
@@ -101,11 +108,27 @@ static size_t print_srv(const struct srv *srv, struct text *text)
 	return lines;
 }
 
-void state_print(const struct roster *roster, const struct config *config, struct text *text)
+static size_t print_enforced(
+	const char *table, const struct enforced_ports *enforced, struct text *text)
 {
-	size_t start = text->length, lines = 0;
+	for (size_t i = 0; i < enforced->count; i++)
+		text_printf(text, "enforced %s %u %u %u\n", table, enforced->list[i].protocol,
+			enforced->list[i].first, enforced->list[i].last);
+	return enforced->count;
+}
+
+void state_print(const struct roster *roster, const struct config *config,
+	const struct steady *clock, const struct enforced_ports *enforced, struct text *text)
+{
+	size_t start = text->length, lines = 1;
 
 	text_puts(text, first_line);
+	text_puts(text, "clock");
+	put_time(text, clock->now);
+	put_time(text, clock->at.wall);
+	put_time(text, clock->at.boottime);
+	text_printf(text, " %s\n", clock->at.boot_id[0] ? clock->at.boot_id : "-");
+	lines += print_enforced(config->table, enforced, text);
 	for (size_t i = 0; i < roster->host_count; i++) {
 		const struct host *host = &roster->hosts[i];
 
@@ -117,9 +140,27 @@ void state_print(const struct roster *roster, const struct config *config, struc
 		if (!is_blank(&roster->srvs[i].lookup))
 			lines += print_srv(&roster->srvs[i], text);
 	}
-	if (!text->failed)
-		text_printf(text, "end %zu %016" PRIx64 "\n", lines,
-			checksum(text->data + start, text->length - start));
+	print_end(text, start, lines);
+}
+
+void state_forget_enforced(const char *data, size_t length, struct text *text)
+{
+	static const char enforced[] = "enforced ", end[] = "end ";
+	size_t start = text->length, lines = 0, at = 0;
+
+	while (at < length) {
+		const char *line = data + at, *feed = memchr(line, '\n', length - at);
+		size_t size = feed ? (size_t)(feed - line) + 1 : length - at;
+
+		at += size;
+		if ((size >= sizeof(enforced) &&
+			    memcmp(line, enforced, sizeof(enforced) - 1) == 0) ||
+			(size >= sizeof(end) && memcmp(line, end, sizeof(end) - 1) == 0))
+			continue;
+		text_write(text, line, size);
+		lines++;
+	}
+	print_end(text, start, lines ? lines - 1 : 0);
 }
 
 /* Words of one line, parted by single spaces. */
@@ -129,7 +170,7 @@ struct line {
 
 struct parser {
 	struct saved_state *state;
-	size_t host_capacity, srv_capacity;
+	size_t host_capacity, srv_capacity, enforced_capacity;
 	bool in_host, in_srv; /* the last record may get more lines */
 	bool no_memory;
 };
@@ -243,13 +284,53 @@ static bool grow(struct parser *parser, void **list, size_t count, size_t *capac
 	return true;
 }
 
+static bool parse_clock(struct parser *parser, struct line *line)
+{
+	struct steady *clock = &parser->state->clock;
+	uint64_t now, wall, boottime;
+	const char *boot_id;
+	size_t length;
+
+	if (!number(line, INT64_MAX, &now) || !number(line, INT64_MAX, &wall) ||
+		!number(line, INT64_MAX, &boottime) || !word(line, &boot_id, &length) ||
+		length >= BOOT_ID_SIZE)
+		return false;
+	*clock = (struct steady){
+		.now = (int64_t)now, .at = {.wall = (int64_t)wall, .boottime = (int64_t)boottime}};
+	if (length != 1 || boot_id[0] != '-')
+		memcpy(clock->at.boot_id, boot_id, length);
+	return true;
+}
+
+static bool parse_enforced(struct parser *parser, struct line *line)
+{
+	struct saved_state *state = parser->state;
+	uint64_t protocol, first, last;
+	const char *table;
+	size_t length;
+
+	if (!word(line, &table, &length) || !number(line, UINT8_MAX, &protocol) ||
+		!number(line, UINT16_MAX, &first) || !number(line, UINT16_MAX, &last) ||
+		!grow(parser, (void **)&state->enforced, state->enforced_count,
+			&parser->enforced_capacity, sizeof(*state->enforced)))
+		return false;
+	/* All of one table: a run has one. */
+	if (!state->table) {
+		state->table = arena_copy(&state->arena, table, length);
+		parser->no_memory |= !state->table;
+	}
+	state->enforced[state->enforced_count++] = (struct enforced_port){
+		.protocol = (uint8_t)protocol, .first = (uint16_t)first, .last = (uint16_t)last};
+	return state->table != NULL;
+}
+
 static bool parse_host(struct parser *parser, struct line *line)
 {
 	struct saved_state *state = parser->state;
 	const char *host = name(parser, line);
 	uint64_t fingerprint, told;
 
-	if (!host || !hexadecimal(line, &fingerprint) || !number(line, HOST_EXPIRED, &told))
+	if (!host || !hexadecimal(line, &fingerprint) || !number(line, UINT8_MAX, &told))
 		return false;
 	if (!grow(parser, (void **)&state->hosts, state->host_count, &parser->host_capacity,
 		    sizeof(*state->hosts)))
@@ -305,25 +386,37 @@ static bool parse_lookup(struct parser *parser, struct line *line)
 	return true;
 }
 
-static bool parse_retired(struct parser *parser, struct line *line)
+/* Room for one more at the end of an array in the arena, which has room for the next power of two.
+ */
+static bool grow_retired(struct parser *parser, void **list, size_t count, size_t size)
 {
-	struct host *host = &parser->state->hosts[parser->state->host_count - 1].host;
-	struct retired *grown;
-	uint64_t when;
+	void *grown;
 
-	if (host->retired_count >= 4 * CONFIG_MAX_ADDRESSES)
-		return false;
-	grown = arena_alloc(&parser->state->arena, (host->retired_count + 1u) * sizeof(*grown));
+	if (count & (count - 1))
+		return true;
+	grown = arena_alloc(&parser->state->arena, (count ? 2 * count : 1) * size);
 	if (!grown) {
 		parser->no_memory = true;
 		return false;
 	}
-	if (host->retired_count)
-		memcpy(grown, host->retired, host->retired_count * sizeof(*grown));
-	host->retired = grown;
-	if (!number(line, INT64_MAX, &when) || !address(line, &grown[host->retired_count].addr))
+	if (count)
+		memcpy(grown, *list, count * size);
+	*list = grown;
+	return true;
+}
+
+static bool parse_retired(struct parser *parser, struct line *line)
+{
+	struct host *host = &parser->state->hosts[parser->state->host_count - 1].host;
+	uint64_t when;
+
+	if (host->retired_count >= RETIRED_MAX ||
+		!grow_retired(parser, (void **)&host->retired, host->retired_count,
+			sizeof(*host->retired)) ||
+		!number(line, INT64_MAX, &when) ||
+		!address(line, &host->retired[host->retired_count].addr))
 		return false;
-	grown[host->retired_count++].when = (int64_t)when;
+	host->retired[host->retired_count++].when = (int64_t)when;
 	return true;
 }
 
@@ -333,7 +426,7 @@ static bool parse_srv(struct parser *parser, struct line *line)
 	const char *srv = name(parser, line);
 	uint64_t told;
 
-	if (!srv || !number(line, HOST_EXPIRED, &told))
+	if (!srv || !number(line, UINT8_MAX, &told))
 		return false;
 	if (!grow(parser, (void **)&state->srvs, state->srv_count, &parser->srv_capacity,
 		    sizeof(*state->srvs)))
@@ -369,24 +462,21 @@ static bool parse_targets(struct parser *parser, struct line *line)
 static bool parse_retired_target(struct parser *parser, struct line *line)
 {
 	struct srv *srv = &parser->state->srvs[parser->state->srv_count - 1];
-	struct retired_target *grown;
+	struct retired_target *retired;
 	uint64_t when;
 
-	if (srv->retired_count >= 4 * CONFIG_MAX_ADDRESSES)
+	if (srv->retired_count >= RETIRED_MAX ||
+		!grow_retired(parser, (void **)&srv->retired, srv->retired_count,
+			sizeof(*srv->retired)) ||
+		!number(line, INT64_MAX, &when))
 		return false;
-	grown = arena_alloc(&parser->state->arena, (srv->retired_count + 1) * sizeof(*grown));
-	if (!grown) {
-		parser->no_memory = true;
+	retired = &srv->retired[srv->retired_count];
+	retired->when = (int64_t)when;
+	retired->target = name(parser, line);
+	if (!retired->target)
 		return false;
-	}
-	if (srv->retired_count)
-		memcpy(grown, srv->retired, srv->retired_count * sizeof(*grown));
-	srv->retired = grown;
-	if (!number(line, INT64_MAX, &when))
-		return false;
-	grown[srv->retired_count] =
-		(struct retired_target){.target = name(parser, line), .when = (int64_t)when};
-	return grown[srv->retired_count++].target != NULL;
+	srv->retired_count++;
+	return true;
 }
 
 static bool parse_line(struct parser *parser, struct line *line)
@@ -396,6 +486,8 @@ static bool parse_line(struct parser *parser, struct line *line)
 		bool (*parse)(struct parser *, struct line *);
 		bool of_host, of_srv;
 	} kinds[] = {
+		{"clock", parse_clock, false, false},
+		{"enforced", parse_enforced, false, false},
 		{"host", parse_host, false, false},
 		{"lookup", parse_lookup, true, false},
 		{"retired", parse_retired, true, false},
@@ -498,6 +590,7 @@ struct saved_state *state_free(struct saved_state *state)
 		return NULL;
 	free(state->hosts);
 	free(state->srvs);
+	free(state->enforced);
 	arena_free(&state->arena);
 	free(state);
 	return NULL;
@@ -546,7 +639,7 @@ static int restore_host(struct host *host, const struct saved_host *saved,
 		size_t count = saved->host.count[family];
 
 		host->lookup[family] = saved->host.lookup[family];
-		if (count == 0)
+		if (count == 0 || count > guard->max_addresses)
 			continue;
 		host->addrs[family] = malloc(count * sizeof(*host->addrs[family]));
 		if (!host->addrs[family])

@@ -3,6 +3,8 @@
  * What is known of the names, as text that outlives a run and a reboot.
  *
  *   sipfence-state 1
+ *   clock STEADY WALL BOOTTIME BOOT_ID                (core/steady.h; BOOT_ID may be -)
+ *   enforced TABLE PROTOCOL FIRST LAST                (ports that the last run shut to strangers)
  *   host NAME GUARD TOLD
  *   lookup FAMILY ASKED GOOD NONE TTL FAILURES LAST REASON [ADDRESS …]   (FAMILY: 4 or 6)
  *   retired WHEN ADDRESS
@@ -11,8 +13,9 @@
  *   retired-target WHEN NAME
  *   end LINES CHECKSUM
  *
- * Lines below `host` and `srv` belong to it. Times are seconds since the epoch. CHECKSUM is FNV-1a
- * (64 bits) of all bytes before the last line: a text that was cut or damaged is refused whole.
+ * Lines below `host` and `srv` belong to it. Times are seconds of the steady clock. CHECKSUM is
+ * FNV-1a (64 bits) of all bytes before the last line: a text that was cut or damaged is refused
+ * whole.
  */
 #ifndef SIPFENCE_STATE_H
 #define SIPFENCE_STATE_H
@@ -20,7 +23,9 @@
 #include "answer.h"
 #include "arena.h"
 #include "config.h"
+#include "plan.h"
 #include "roster.h"
+#include "steady.h"
 #include "text.h"
 
 #include <stddef.h>
@@ -37,13 +42,23 @@ struct saved_state {
 	size_t host_count;
 	struct srv *srvs; /* sorted by name */
 	size_t srv_count;
+	struct steady clock; /* of the run that saved it */
+	const char *table;   /* that enforced; NULL: none */
+	struct enforced_port *enforced;
+	size_t enforced_count;
 };
 
-/* Of everything that was ever asked. */
-void state_print(const struct roster *roster, const struct config *config, struct text *text);
+/*
+ * Of everything that was ever asked. `enforced` are the ports that are shut to strangers, or about
+ * to be, in config->table.
+ */
+void state_print(const struct roster *roster, const struct config *config,
+	const struct steady *clock, const struct enforced_ports *enforced, struct text *text);
 
 /* 0, -EBADMSG: damaged, or another version (*ret_line: where), -ENOMEM. */
 int state_parse(const char *data, size_t length, struct saved_state **ret_state, size_t *ret_line);
+/* The same text without its `enforced` lines; `data` is what state_parse() takes. */
+void state_forget_enforced(const char *data, size_t length, struct text *text);
 struct saved_state *state_free(struct saved_state *state); /* returns NULL */
 
 /*

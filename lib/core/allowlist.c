@@ -42,12 +42,20 @@ static int grant_owner(
 	return 0;
 }
 
+/* `ipv6-prefix` widens an answer, but never past the prefix of `within` that it was judged by. */
+static unsigned grant_length(const struct builder *builder, const struct addr *addr, uint32_t owner)
+{
+	const struct owner *of = &builder->config->owners[owner];
+	const struct prefix *within = guard_within(&builder->config->guards[of->guard], addr);
+	unsigned length = addr->family == FAMILY_IPV6 ? of->ipv6_prefix : addr_bits(FAMILY_IPV4);
+
+	return within && within->length > length ? within->length : length;
+}
+
 static int grant_addr(
 	struct builder *builder, const struct addr *addr, uint32_t owner, const char *host)
 {
-	unsigned length = addr->family == FAMILY_IPV6 ? builder->config->owners[owner].ipv6_prefix
-						      : addr_bits(FAMILY_IPV4);
-	struct prefix prefix = prefix_of(addr, length);
+	struct prefix prefix = prefix_of(addr, grant_length(builder, addr, owner));
 
 	return grant_owner(builder, &prefix, owner, host);
 }

@@ -36,7 +36,7 @@ const char *answer_reason_text(enum answer_reason reason)
 	return "an unknown reason";
 }
 
-static bool is_own(const struct own_addresses *own, const struct addr *addr)
+bool own_has(const struct own_addresses *own, const struct addr *addr)
 {
 	size_t low = 0, high = own->count;
 
@@ -54,28 +54,43 @@ static bool is_own(const struct own_addresses *own, const struct addr *addr)
 	return false;
 }
 
-static bool is_within(const struct guard *guard, const struct addr *addr)
+const struct prefix *guard_within(const struct guard *guard, const struct addr *addr)
 {
+	const struct prefix *found = NULL;
+
+	/* Sorted: of those that hold the address, a longer one stands behind. */
 	for (size_t i = 0; i < guard->within_count; i++) {
 		if (prefix_contains(&guard->within[i], addr))
-			return true;
+			found = &guard->within[i];
 	}
-	return false;
+	return found;
+}
+
+/* Does `within` speak of private addresses there? 0.0.0.0/0 does not. */
+static bool names_private(const struct prefix *within)
+{
+	struct addr last = prefix_last(within);
+
+	return addr_special(&within->addr) == ADDR_PRIVATE && addr_special(&last) == ADDR_PRIVATE;
 }
 
 static enum answer_reason judge(
 	const struct addr *addr, const struct guard *guard, const struct own_addresses *own)
 {
 	enum addr_special special = addr_special(addr);
+	const struct prefix *within;
 
 	/* Never permitted, whatever `within` says. */
 	if (special != ADDR_ORDINARY && special != ADDR_PRIVATE)
 		return REASON_SPECIAL;
-	if (is_own(own, addr))
+	if (own_has(own, addr))
 		return REASON_OWN_ADDRESS;
-	if (guard->within_count > 0)
-		return is_within(guard, addr) ? REASON_NONE : REASON_OUTSIDE;
-	return special == ADDR_PRIVATE ? REASON_PRIVATE : REASON_NONE;
+	within = guard_within(guard, addr);
+	if (guard->within_count > 0 && !within)
+		return REASON_OUTSIDE;
+	if (special == ADDR_PRIVATE && !(within && names_private(within)))
+		return REASON_PRIVATE;
+	return REASON_NONE;
 }
 
 struct answer answer_guard(

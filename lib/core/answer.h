@@ -9,6 +9,7 @@
 #include "addr.h"
 #include "config.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -53,11 +54,16 @@ struct answer {
 
 const char *answer_reason_text(enum answer_reason reason);
 
+/* The prefix of `within` that `addr` lies in, the longest; NULL: none. */
+const struct prefix *guard_within(const struct guard *guard, const struct addr *addr);
+
 /* The PBX's own addresses, sorted by addr_compare. */
 struct own_addresses {
 	const struct addr *addrs;
 	size_t count;
 };
+
+bool own_has(const struct own_addresses *own, const struct addr *addr);
 
 /*
  * The answer as it may be used (design, section 7): refused as a whole when one address breaks a

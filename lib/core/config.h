@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 enum { CONFIG_MAX_SERVICES = 32, CONFIG_MAX_ADDRESSES = 256 };
+enum { CONFIG_MAX_SERVERS = 64, CONFIG_DNS_PORT = 53 };
 
 enum protocol { PROTOCOL_TCP = 6, PROTOCOL_UDP = 17 };
 
@@ -56,6 +57,12 @@ struct owner {
 	bool local;	     /* extensions: may also register from the local subnets */
 };
 
+/* A DNS server. */
+struct config_server {
+	struct addr addr;
+	uint16_t port; /* CONFIG_DNS_PORT when none is given */
+};
+
 struct config {
 	struct arena arena;
 	const char *path; /* of the main file */
@@ -72,10 +79,10 @@ struct config {
 	size_t destination_count;
 
 	struct {
-		const char *const *servers; /* "192.0.2.1", "192.0.2.1:53", "[2001:db8::1]:53" */
-		size_t server_count;	    /* 0: resolv.conf */
-		uint32_t timeout_ms;	    /* whole budget of one question */
-		uint32_t in_flight;	    /* 0: adapt */
+		const struct config_server *servers; /* in the order of the file */
+		size_t server_count;		     /* 0: resolv.conf */
+		uint32_t timeout_ms;		     /* whole budget of one question */
+		uint32_t in_flight;		     /* 0: adapt */
 	} resolver;
 
 	/* All in seconds. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum lookup_verdict lookup_take(struct lookup *lookup, const struct answer *answer, int64_t now)
+void lookup_take(struct lookup *lookup, const struct answer *answer, int64_t now)
 {
 	lookup->asked = now;
 	lookup->ttl = answer->ttl;
@@ -16,21 +16,20 @@ enum lookup_verdict lookup_take(struct lookup *lookup, const struct answer *answ
 		lookup->good = now;
 		lookup->none = 0;
 		lookup->failures = 0;
-		return LOOKUP_REPLACE;
+		return;
 	case ANSWER_NO_DATA:
 	case ANSWER_NO_NAME:
 		if (!lookup->none)
 			lookup->none = now;
 		lookup->failures = 0;
-		return LOOKUP_KEEP;
+		return;
 	case ANSWER_NEVER:
 	case ANSWER_COULD_NOT_ASK:
 	case ANSWER_REFUSED:
 		if (lookup->failures < UINT16_MAX)
 			lookup->failures++;
-		return LOOKUP_KEEP;
+		return;
 	}
-	return LOOKUP_KEEP;
 }
 
 /* Never overflows: durations are bounded by the config, but saved times are not. */
@@ -116,7 +115,7 @@ static int retire(struct host *host, enum family family, const struct answer *an
 	size_t count = host->count[family];
 	struct retired *grown;
 
-	if (count == 0 || host->retired_count + count > UINT16_MAX)
+	if (count == 0)
 		return 0;
 	grown = realloc(host->retired, (host->retired_count + count) * sizeof(*grown));
 	if (!grown)
@@ -128,6 +127,12 @@ static int retire(struct host *host, enum family family, const struct answer *an
 		if (has_addr(answer->addrs, answer->count, old))
 			continue;
 		host->retired[host->retired_count++] = (struct retired){.addr = *old, .when = now};
+	}
+	if (host->retired_count > RETIRED_MAX) {
+		size_t surplus = host->retired_count - RETIRED_MAX;
+
+		memmove(grown, grown + surplus, RETIRED_MAX * sizeof(*grown));
+		host->retired_count = RETIRED_MAX;
 	}
 	return 0;
 }
@@ -235,6 +240,17 @@ enum host_state host_state(const struct host *host)
 									       : HOST_GONE;
 }
 
+uint8_t host_telling(const struct host *host)
+{
+	enum { STATE_BITS = 3 };
+	enum host_state state = host_state(host);
+	unsigned reason = 0;
+
+	if (state == HOST_REFUSED)
+		reason = host->lookup[host_deciding_family(host)].reason;
+	return (uint8_t)(reason << STATE_BITS | state);
+}
+
 const char *host_state_name(enum host_state state)
 {
 	static const char *const names[] = {
@@ -328,6 +344,11 @@ static void retire_targets(struct srv *srv, const struct answer *answer, int64_t
 		else
 			srv->retired[kept++] =
 				(struct retired_target){.target = srv->targets[i], .when = now};
+	}
+	/* The oldest stand first. */
+	for (size_t i = 0; kept > RETIRED_MAX; i++, kept--) {
+		free(srv->retired[0].target);
+		memmove(srv->retired, srv->retired + 1, (kept - 1) * sizeof(*srv->retired));
 	}
 	srv->retired_count = kept;
 }

@@ -36,17 +36,15 @@ struct lookup {
 	uint8_t reason;	   /* enum answer_reason */
 };
 
-enum lookup_verdict {
-	LOOKUP_KEEP,	/* the values that are there stay */
-	LOOKUP_REPLACE, /* the answer's values are in force */
-};
-
 /* Takes an outcome into the history. */
-enum lookup_verdict lookup_take(struct lookup *lookup, const struct answer *answer, int64_t now);
+void lookup_take(struct lookup *lookup, const struct answer *answer, int64_t now);
 /* True when the values have outlived `hold` or `gone`, and must leave. */
 bool lookup_expired(const struct lookup *lookup, const struct timing *timing, int64_t now);
 /* When lookup_expired() turns true without a further answer; INT64_MAX: there is no such time. */
 int64_t lookup_expires(const struct lookup *lookup, const struct timing *timing);
+
+/* Of one name: older ones are forgotten, however long they were to linger. */
+enum { RETIRED_MAX = CONFIG_MAX_ADDRESSES };
 
 /* An address that an answer replaced. */
 struct retired {
@@ -61,7 +59,7 @@ struct host {
 	struct lookup lookup[FAMILY_COUNT];
 	uint16_t count[FAMILY_COUNT]; /* addresses in force */
 	uint16_t retired_count;
-	uint8_t told;			   /* enum host_state that was last reported to the admin */
+	uint8_t told;			   /* what was last reported to the admin: host_telling() */
 	struct addr *addrs[FAMILY_COUNT];  /* sorted by addr_compare; owned */
 	struct retired *retired;	   /* owned */
 	struct addr culprit[FAMILY_COUNT]; /* of the last refusal */
@@ -89,6 +87,8 @@ bool host_expire(struct host *host, const struct timing *timing, int64_t linger,
 enum host_state host_state(const struct host *host);
 /* The family whose outcome decides host_state(): what to name in a message. */
 enum family host_deciding_family(const struct host *host);
+/* State, and of a refused one the reason: another reason is news. 0: nothing was told yet. */
+uint8_t host_telling(const struct host *host);
 const char *host_state_name(enum host_state state); /* "fresh", "held", … */
 void host_clear(struct host *host);		    /* frees what it owns */
 

@@ -289,3 +289,31 @@ struct observed *observed_free(struct observed *observed)
 	free(observed);
 	return NULL;
 }
+
+bool enforced_has(const struct enforced_ports *ports, uint8_t protocol, uint16_t port)
+{
+	for (size_t i = 0; i < ports->count; i++) {
+		if (ports->list[i].protocol == protocol && ports->list[i].first <= port &&
+			port <= ports->list[i].last)
+			return true;
+	}
+	return false;
+}
+
+bool service_is_new(
+	const struct service *service, const struct enforced_ports *before, size_t count)
+{
+	for (size_t i = 0; i < service->port_count; i++) {
+		const struct port_range *range = &service->ports[i];
+
+		for (unsigned port = range->first; port <= range->last; port++) {
+			bool known = false;
+
+			for (size_t j = 0; j < count && !known; j++)
+				known = enforced_has(&before[j], range->protocol, (uint16_t)port);
+			if (!known)
+				return true;
+		}
+	}
+	return false;
+}

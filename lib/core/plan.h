@@ -15,12 +15,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A port that strangers do not reach. */
+struct enforced_port {
+	uint8_t protocol; /* enum protocol */
+	uint16_t first, last;
+};
+
 /* What the kernel holds of our table. Made by codec/nft_netlink.h. */
 struct observed {
 	struct arena arena;
-	bool present;	   /* the table is there */
-	bool owned;	   /* a running process has made it its own (NFT_TABLE_F_OWNER) */
-	bool monitor;	   /* its reject chains do not drop */
+	bool present; /* the table is there */
+	bool owned;   /* a running process has made it its own (NFT_TABLE_F_OWNER) */
+	bool monitor; /* a reject chain of it does not drop */
+	struct enforced_port *enforced; /* ports that lead to a chain that drops */
+	size_t enforced_count;
 	const char *shape; /* text of all but hosts, nets, rejected, revoked and counters */
 	struct set *sets; /* with names; `kind` and `service` as the wanted ruleset has that name */
 	size_t set_count;
@@ -39,6 +47,7 @@ struct talker {
 	uint16_t port;	  /* ours; 0: unknown */
 	bool opened_here; /* the PBX opened the flow: a trunk, or a qualified phone */
 	uint64_t packets; /* 0: unknown */
+	bool newly_shut;  /* its port was open until now, and `wanted` shuts it */
 };
 
 enum plan_kind {
@@ -74,6 +83,16 @@ struct plan {
 int plan_make(struct ruleset *wanted, const char *wanted_shape, const struct observed *observed,
 	const struct talker *talkers, size_t talker_count, struct plan *ret_plan);
 void plan_clear(struct plan *plan);
+
+/* Ports that were shut to strangers before this run, by whatever source knows it. */
+struct enforced_ports {
+	const struct enforced_port *list;
+	size_t count;
+};
+bool enforced_has(const struct enforced_ports *ports, uint8_t protocol, uint16_t port);
+/* True when `service` has a port that none of `before` (an array of `count`) shuts. */
+bool service_is_new(
+	const struct service *service, const struct enforced_ports *before, size_t count);
 
 /* What the table held before: the set of that name, or NULL. */
 const struct set *observed_find_set(const struct observed *observed, const char *name);

@@ -60,6 +60,14 @@ static int open_regular(const char *path, struct stat *ret_status, struct error 
 		S_ISDIR(ret_status->st_mode) ? "a folder" : "something special");
 }
 
+/* A group that has the owner's number is the owner's own (user private groups). */
+static bool others_may_write(const struct stat *status)
+{
+	if (status->st_mode & S_IWOTH)
+		return true;
+	return status->st_mode & S_IWGRP && status->st_gid != 0 && status->st_gid != status->st_uid;
+}
+
 static int load(const char *path, bool trusted, struct text *text, struct error *error)
 {
 	struct stat status = {0};
@@ -67,10 +75,11 @@ static int load(const char *path, bool trusted, struct text *text, struct error 
 
 	if (fd < 0)
 		return fd;
-	if (trusted && status.st_mode & S_IWOTH) {
+	if (trusted && others_may_write(&status)) {
 		close(fd);
-		return error_set(error, -EPERM, "", "%s may be written by everybody: chmod o-w %s",
-			path, path);
+		return error_set(error, -EPERM, "",
+			"%s may be written by others than its owner and root: chmod go-w %s", path,
+			path);
 	}
 	result = read_all(fd, text);
 	close(fd);
@@ -145,6 +154,21 @@ static int glob_failed(const char *path, int number)
 	return number != ENOENT;
 }
 
+/* The main file: what is wrong with it most often is that there is none, or that root's may not be
+ * read. */
+static int explain_main(int result, struct error *error)
+{
+	const char *what =
+		"does not exist; write it, or name another one with -c (sipfence.yaml(5))";
+
+	if (result != -ENOENT && result != -EACCES)
+		return result;
+	if (result == -EACCES)
+		what = "may not be read by this user; run it as root, or let the user read it";
+	*error = (struct error){0};
+	return error_set(error, result, "", "it %s", what);
+}
+
 int files_read_config(void *context, const char *base, const char *pattern,
 	struct config_source **ret_sources, size_t *ret_count, struct error *error)
 {
@@ -160,7 +184,8 @@ int files_read_config(void *context, const char *base, const char *pattern,
 	if (!wild) {
 		matches.gl_pathc = 1;
 		matches.gl_pathv = single;
-		return load_matches(&matches, ret_sources, ret_count, error);
+		result = load_matches(&matches, ret_sources, ret_count, error);
+		return base ? result : explain_main(result, error);
 	}
 	result = glob(path, 0, glob_failed, &matches);
 	if (result == GLOB_NOMATCH) {
@@ -254,7 +279,11 @@ int folder_make(const char *path, struct error *error)
 	number = errno;
 	if (number != EEXIST)
 		return error_set(error, -number,
-			"make it by hand, owned by the user that sipfence runs as",
+			number == EACCES || number == EPERM
+				? "run it as root, or name another folder (--state-dir, --run-dir)"
+				: "make the folder above it first, or name another one "
+				  "(--state-dir, "
+				  "--run-dir)",
 			"cannot make the folder %s: %s", path, strerror(number));
 	if (stat(path, &status) < 0 || !S_ISDIR(status.st_mode))
 		return error_set(error, -ENOTDIR, "move away what is there",

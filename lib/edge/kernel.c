@@ -347,6 +347,8 @@ static int read_acks(struct kernel *kernel, uint32_t *ret_count, struct refusal 
 		if (size < 0)
 			return errno == EAGAIN ? (lost ? -ENOBUFS : 0) : -errno;
 		for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
+			if (!mnl_nlmsg_portid_ok(message, mnl_socket_get_portid(kernel->socket)))
+				continue;
 			take_ack(message, refusal);
 			*ret_count += message->nlmsg_type == NLMSG_ERROR;
 		}
@@ -478,15 +480,26 @@ static int collect_talker(const struct nlmsghdr *message, void *context)
 	return 0;
 }
 
+static int take_count(const struct nlmsghdr *message, void *context)
+{
+	*(uint32_t *)context = conntrack_count(message);
+	return 0;
+}
+
 int kernel_talkers(struct kernel *kernel, const struct config *config,
 	const struct own_addresses *own, struct talker **ret_talkers, size_t *ret_count,
-	struct error *error)
+	bool *ret_blind, struct error *error)
 {
 	struct talker_list talkers = {.config = config, .own = own};
 	_Alignas(struct nlmsghdr) uint8_t request[CONNTRACK_REQUEST_SIZE] = {0};
-	size_t length = conntrack_request(++kernel->sequence, request);
-	int result = ask(kernel, request, length, collect_talker, &talkers);
+	uint32_t flows = UINT32_MAX;
+	size_t length = conntrack_count_request(++kernel->sequence, request);
+	int result = ask(kernel, request, length, take_count, &flows);
 
+	if (result == 0 && flows > 0) {
+		length = conntrack_request(++kernel->sequence, request);
+		result = ask(kernel, request, length, collect_talker, &talkers);
+	}
 	/* No connection tracking in this kernel: nobody is known to talk. */
 	if (result == -EINVAL || result == -EOPNOTSUPP || result == -EPROTONOSUPPORT)
 		result = 0;
@@ -497,6 +510,7 @@ int kernel_talkers(struct kernel *kernel, const struct config *config,
 		return error_set(error, result, advice(-result),
 			"cannot read the kernel's connection tracking: %s", strerror(-result));
 	}
+	*ret_blind = flows == 0 || flows == UINT32_MAX;
 	*ret_talkers = talkers.list;
 	*ret_count = talkers.count;
 	return 0;

@@ -45,11 +45,13 @@ int kernel_has_table(struct kernel *kernel, const char *table, struct error *err
  */
 void kernel_settle(void);
 
-/* Who talks to the guarded ports now; none where the kernel tracks no connections. free() the list.
+/*
+ * Who talks to the guarded ports now. *ret_blind: connection tracking knows of no flow at all, so
+ * that nobody could be seen. free() the list.
  */
 int kernel_talkers(struct kernel *kernel, const struct config *config,
 	const struct own_addresses *own, struct talker **ret_talkers, size_t *ret_count,
-	struct error *error);
+	bool *ret_blind, struct error *error);
 
 /* This machine's addresses, of all interfaces, sorted. free() ret_own->addrs. */
 int kernel_own_addresses(struct own_addresses *ret_own, struct error *error);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * c-ares carries the packets: ids, matching, EDNS, TCP. When to send, to which server, how often
- * and for how long is decided here, because c-ares 1.18 doubles its time-outs, multiplies them by
- * the number of servers, keeps one source port while it is busy, and forgets which server is dead.
+ * and for how long is decided by core/course.h, because c-ares 1.18 doubles its time-outs,
+ * multiplies them by the number of servers, and forgets which server is dead. Here are what
+ * course.h has no part in: the queue, and the channels, which change the source port that c-ares
+ * keeps while it is busy.
  *
  * So each c-ares channel knows one server and makes one try. A try that stays silent is not taken
  * back when the next one is sent: whichever is answered first counts, and it lives for twice the
@@ -12,6 +14,7 @@
 #include "resolver.h"
 
 #include "addr.h"
+#include "course.h"
 #include "dns_message.h"
 #include "pace.h"
 
@@ -38,26 +41,17 @@ enum {
 	CHANNELS_SPARE = 44, /* beside those that carry the questions under way */
 	CHANNELS_AT_REST = 1,
 
-	DNS_PORT = 53,
 	CLASS_IN = 1,
+	TYPE_NS = 2,
 	RCODE_FORMERR = 1,
 	EDNS_SIZE = 1232,
 	ANSWER_MEMORY = 4096, /* of a socket's receive buffer, for one answer */
 
-	MAX_SERVERS = 64,
-	MAX_STEPS = 8,		  /* timed tries of one question */
-	MAX_ATTEMPTS = 8,	  /* of one question that wait at once */
-	MAX_TRANSPORT_FAULTS = 2, /* immediate new tries, beside one for each server */
-	STEP_MAX_MS = 1000,
-	FIRST_STEP_MIN_MS = 100,
-
-	SILENT_AFTER = 3,   /* unanswered tries in a row: ask the others first */
-	GIVE_UP_AFTER = 16, /* questions failed, and no word from any server since */
-	PROBE_MS = 5000,    /* ask a silent server again */
+	MAX_ATTEMPTS = COURSE_MAX_STEPS, /* of one question that wait at once */
 
 	REFUSAL_IN_FLIGHT = 50, /* with fewer under way, REFUSED does not mean "too many" */
 
-	BLOCK_QUESTIONS = 170, /* 4 KB */
+	QUEUE_LEAST = 64,
 	SLAB_QUESTIONS = 64,
 	EVENTS = 64,
 	ROUNDS = 16,
@@ -67,12 +61,6 @@ struct queued {
 	const char *name;
 	uint64_t tag;
 	uint32_t type;
-};
-
-struct queue_block {
-	struct queue_block *next;
-	uint32_t first, end;
-	struct queued items[BLOCK_QUESTIONS];
 };
 
 struct attempt {
@@ -86,16 +74,12 @@ struct attempt {
 struct question {
 	const char *name;
 	uint64_t tag;
-	int64_t started, sent;		  /* first, last */
-	uint64_t tried;			  /* bit i: servers[i], in this round */
+	struct course_try try;
 	struct question *previous, *next; /* of the same step; `next` of the free ones too */
 	struct question *next_again;
 	uint16_t type;
-	uint8_t server;	 /* of the last attempt */
-	uint8_t step;	 /* timed tries made, less one */
-	uint8_t waiting; /* attempts that c-ares still has */
-	uint8_t faults;
-	uint8_t reason;	     /* enum answer_reason: why the last try failed */
+	uint8_t waiting;     /* attempts that c-ares still has */
+	bool root;	     /* a canary (course.h): nobody waits for its answer */
 	bool again;	     /* in resolver.again */
 	bool answered, good; /* with an answer that counts */
 	struct attempt attempts[MAX_ATTEMPTS];
@@ -114,15 +98,12 @@ struct server {
 	struct ares_addr_port_node node;
 	struct channel *current; /* takes questions */
 	struct channel *idle;	 /* fresh ones */
-	int64_t heard, probe;	 /* last reply; when to try it although it is silent */
-	uint32_t misses;
-	bool plain; /* does not know EDNS */
 };
 
 /* One c-ares channel, one server, one source port at a time. */
 struct channel {
 	struct resolver *resolver;
-	struct server *server;
+	uint32_t server; /* index into resolver.servers and course.servers */
 	ares_channel ares;
 	struct channel *next_idle;
 	int64_t reap; /* not before this does c-ares have a time-out to handle */
@@ -143,28 +124,25 @@ struct resolver {
 	bool library, closing;
 
 	uint32_t timeout_ms;
-	int64_t due[MAX_STEPS]; /* when step i ends, since the first try */
-	uint32_t steps;
 	int64_t reap;
 
-	struct server *servers;
-	uint32_t server_count;
+	struct server *servers;	   /* course.server_count of them */
 	struct channel **channels; /* by index, with holes */
 	uint32_t channel_count, channel_slots;
 	uint32_t attempts; /* that c-ares has */
 
-	struct queue_block *queue_first, *queue_last;
-	size_t queued;
-	struct question_list by_step[MAX_STEPS];
+	struct queued *queue;
+	size_t queue_first, queued, queue_room;
+	struct question_list by_step[COURSE_MAX_STEPS];
 	struct question *again_first, *again_last; /* to be sent now */
 	size_t again_count;
 	struct question *free_questions;
 	struct slab *slabs;
 
+	struct course course;
 	struct pace pace;
 	uint32_t in_first_step;
-	int64_t first_step_ms; /* at most */
-	uint32_t mute;	       /* questions failed since the last reply of any server */
+	uint32_t roots; /* questions under way that nobody waits for */
 
 	struct resolver_stats stats;
 	struct dns_scratch scratch;
@@ -187,40 +165,46 @@ static int64_t clock_ms(void)
 
 static int queue_push(struct resolver *r, const struct queued *item)
 {
-	struct queue_block *block = r->queue_last;
-
-	if (!block || block->end == BLOCK_QUESTIONS) {
-		block = malloc(sizeof(*block));
-		if (!block)
-			return -ENOMEM;
-		block->next = NULL;
-		block->first = block->end = 0;
-		if (r->queue_last)
-			r->queue_last->next = block;
-		else
-			r->queue_first = block;
-		r->queue_last = block;
+	if (r->queue_first + r->queued == r->queue_room) {
+		if (r->queue_first > r->queue_room / 2) {
+			memmove(r->queue, r->queue + r->queue_first, r->queued * sizeof(*r->queue));
+			r->queue_first = 0;
+		} else {
+			size_t room = r->queue_room ? r->queue_room * 2 : QUEUE_LEAST;
+			struct queued *queue = reallocarray(r->queue, room, sizeof(*queue));
+			if (!queue)
+				return -ENOMEM;
+			r->queue = queue;
+			r->queue_room = room;
+		}
 	}
-	block->items[block->end++] = *item;
-	r->queued++;
+	r->queue[r->queue_first + r->queued++] = *item;
 	return 0;
 }
 
-static struct queued queue_pop(struct resolver *r)
+/* Takes one out from anywhere; the last one fills its place, so that the front keeps its order. */
+static struct queued queue_take(struct resolver *r, size_t index)
 {
-	struct queue_block *block = r->queue_first;
-	struct queued item = block->items[block->first++];
+	struct queued *place = &r->queue[r->queue_first + index], item = *place;
 
 	r->queued--;
-	if (block->first == block->end) {
-		if (block->next) {
-			r->queue_first = block->next;
-			free(block);
-		} else {
-			block->first = block->end = 0;
-		}
-	}
+	if (index)
+		*place = r->queue[r->queue_first + r->queued];
+	else
+		r->queue_first++;
+	if (!r->queued)
+		r->queue_first = 0;
 	return item;
+}
+
+/* After a burst. */
+static void queue_trim(struct resolver *r)
+{
+	if (r->queue_room <= QUEUE_LEAST)
+		return;
+	free(r->queue);
+	r->queue = NULL;
+	r->queue_first = r->queue_room = 0;
 }
 
 /* --- Questions under way --- */
@@ -258,7 +242,7 @@ static void step_enter(struct resolver *r, struct question *question, unsigned s
 {
 	struct question_list *list = &r->by_step[step];
 
-	question->step = (uint8_t)step;
+	question->try.step = (uint8_t)step;
 	question->next = NULL;
 	question->previous = list->last;
 	if (list->last)
@@ -272,7 +256,7 @@ static void step_enter(struct resolver *r, struct question *question, unsigned s
 
 static void step_leave(struct resolver *r, struct question *question)
 {
-	struct question_list *list = &r->by_step[question->step];
+	struct question_list *list = &r->by_step[question->try.step];
 
 	if (question->previous)
 		question->previous->next = question->next;
@@ -282,7 +266,7 @@ static void step_leave(struct resolver *r, struct question *question)
 		question->next->previous = question->previous;
 	else
 		list->last = question->previous;
-	if (!question->step)
+	if (!question->try.step)
 		r->in_first_step--;
 }
 
@@ -323,7 +307,12 @@ static void question_answer(
 	step_leave(r, question);
 	question->answered = true;
 	question->good = answer->kind != ANSWER_COULD_NOT_ASK;
+	course_ended(&r->course, &question->try, question->good ? REASON_NONE : answer->reason);
 	r->stats.in_flight--;
+	if (question->root) {
+		r->roots--;
+		return;
+	}
 	r->stats.answered++;
 	r->answer(r->context, question->tag, answer);
 }
@@ -333,82 +322,6 @@ static void question_fail(struct resolver *r, struct question *question, enum an
 	struct answer answer = {.kind = ANSWER_COULD_NOT_ASK, .reason = reason};
 
 	question_answer(r, question, &answer);
-}
-
-/* --- Servers --- */
-
-static bool server_silent(const struct server *server)
-{
-	return server->misses >= SILENT_AFTER;
-}
-
-static void server_heard(struct server *server, int64_t now)
-{
-	server->heard = now;
-	server->misses = 0;
-}
-
-static void server_missed(struct server *server, int64_t sent, int64_t now)
-{
-	if (server->heard >= sent)
-		return; /* it lives; this name is slow */
-	if (++server->misses == SILENT_AFTER)
-		server->probe = now + PROBE_MS;
-}
-
-static bool all_tried(const struct resolver *r, const struct question *question)
-{
-	for (uint32_t i = 0; i < r->server_count; i++)
-		if (!(question->tried >> i & 1))
-			return false;
-	return true;
-}
-
-/* The first in the order of the config that the question has not been at, silent ones last. */
-static uint32_t server_choose(struct resolver *r, struct question *question, int64_t now)
-{
-	uint32_t chosen = r->server_count;
-
-	if (r->server_count == 1)
-		return 0;
-	if (all_tried(r, question))
-		question->tried = 0;
-	for (uint32_t i = 0; i < r->server_count; i++) {
-		struct server *server = &r->servers[i];
-		if (question->tried >> i & 1)
-			continue;
-		if (!server_silent(server))
-			return i;
-		if (now >= server->probe) {
-			server->probe = now + PROBE_MS;
-			return i;
-		}
-		if (chosen == r->server_count)
-			chosen = i;
-	}
-	return chosen;
-}
-
-/* Is there another one that may know better? */
-static bool another_server(const struct resolver *r, const struct question *question)
-{
-	for (uint32_t i = 0; i < r->server_count; i++)
-		if (!(question->tried >> i & 1) && !server_silent(&r->servers[i]))
-			return true;
-	for (uint32_t i = 0; i < MAX_ATTEMPTS; i++) {
-		const struct channel *channel = question->attempts[i].channel;
-		if (channel && !question->attempts[i].done && !server_silent(channel->server))
-			return true;
-	}
-	return false;
-}
-
-static bool untried_server(const struct resolver *r, const struct question *question)
-{
-	for (uint32_t i = 0; i < r->server_count; i++)
-		if (!(question->tried >> i & 1) && !server_silent(&r->servers[i]))
-			return true;
-	return false;
 }
 
 /* --- Channels --- */
@@ -451,12 +364,13 @@ static void channel_free(struct channel *channel)
 	if (!channel)
 		return;
 	struct resolver *r = channel->resolver;
+	struct server *server = &r->servers[channel->server];
 	if (channel->ares)
 		ares_destroy(channel->ares);
 	r->channels[channel->index] = NULL;
 	r->channel_count--;
-	if (channel->server->current == channel)
-		channel->server->current = NULL;
+	if (server->current == channel)
+		server->current = NULL;
 	free(channel);
 }
 
@@ -485,7 +399,6 @@ static int channel_slot(struct resolver *r, uint32_t *ret_index)
  */
 static int channel_init(struct channel *channel)
 {
-	struct server *server = channel->server;
 	char lookups[] = "b";
 	struct ares_options options = {
 		.flags = ARES_FLAG_NOCHECKRESP | ARES_FLAG_NOSEARCH |
@@ -503,7 +416,7 @@ static int channel_init(struct channel *channel)
 		   ARES_OPT_EDNSPSZ | ARES_OPT_NOROTATE | ARES_OPT_SOCK_STATE_CB;
 #ifdef ARES_OPT_UDP_MAX_QUERIES
 	/* Here c-ares learns its time-outs from the server's pace; tries keep a question alive. */
-	options.tries = MAX_STEPS;
+	options.tries = COURSE_MAX_STEPS;
 	options.udp_max_queries = PORT_QUESTIONS;
 	mask |= ARES_OPT_UDP_MAX_QUERIES;
 #endif
@@ -515,10 +428,11 @@ static int channel_init(struct channel *channel)
 	if (status)
 		return status;
 	ares_set_socket_configure_callback(channel->ares, on_socket_open, NULL);
-	return ares_set_servers_ports(channel->ares, &server->node);
+	return ares_set_servers_ports(
+		channel->ares, &channel->resolver->servers[channel->server].node);
 }
 
-static int channel_new(struct resolver *r, struct server *server, struct channel **ret_channel)
+static int channel_new(struct resolver *r, uint32_t server, struct channel **ret_channel)
 {
 	uint32_t index;
 	struct channel *channel = calloc(1, sizeof(*channel));
@@ -530,7 +444,7 @@ static int channel_new(struct resolver *r, struct server *server, struct channel
 	channel->resolver = r;
 	channel->server = server;
 	channel->index = index;
-	channel->edns = !server->plain;
+	channel->edns = !r->course.servers[server].plain;
 	r->channels[index] = channel;
 	r->channel_count++;
 	int status = channel_init(channel);
@@ -547,9 +461,10 @@ static void channel_drained(struct channel *channel)
 {
 	if (!channel->full)
 		return;
+	struct server *server = &channel->resolver->servers[channel->server];
 	channel->full = false;
-	channel->next_idle = channel->server->idle;
-	channel->server->idle = channel;
+	channel->next_idle = server->idle;
+	server->idle = channel;
 }
 
 /*
@@ -574,18 +489,20 @@ static uint32_t channel_limit(const struct resolver *r)
 {
 	uint32_t questions = r->pace.fixed ? r->pace.limit : PACE_UNDER_WAY_MOST;
 
-	return CHANNELS_SPARE + r->server_count + questions / PORT_QUESTIONS;
+	return CHANNELS_SPARE + r->course.server_count + questions / PORT_QUESTIONS;
 }
 
 /* A channel of this server that may carry one more question. */
-static int channel_choose(struct resolver *r, struct server *server, struct channel **ret_channel)
+static int channel_choose(struct resolver *r, uint32_t index, struct channel **ret_channel)
 {
+	struct server *server = &r->servers[index];
 	struct channel *channel = server->current;
+	bool edns = !r->course.servers[index].plain;
 
 	if (channel) {
 		if (!channel->under_way && !channel->sockets)
 			channel->used = 0;
-		if (channel->used < CHANNEL_QUESTIONS && channel->edns == !server->plain) {
+		if (channel->used < CHANNEL_QUESTIONS && channel->edns == edns) {
 			*ret_channel = channel;
 			return 0;
 		}
@@ -598,12 +515,12 @@ static int channel_choose(struct resolver *r, struct server *server, struct chan
 		channel_abandon(r);
 	while ((channel = server->idle)) {
 		server->idle = channel->next_idle;
-		if (!channel->sockets && channel->edns == !server->plain)
+		if (!channel->sockets && channel->edns == edns)
 			break;
 		channel_free(channel);
 	}
 	if (!channel) {
-		int result = channel_new(r, server, &channel);
+		int result = channel_new(r, index, &channel);
 		if (result)
 			return result;
 	}
@@ -616,7 +533,7 @@ static int channel_choose(struct resolver *r, struct server *server, struct chan
 /* After a burst: a channel takes 70 KB. */
 static void channels_trim(struct resolver *r)
 {
-	for (uint32_t i = 0; i < r->server_count; i++) {
+	for (uint32_t i = 0; i < r->course.server_count; i++) {
 		struct server *server = &r->servers[i];
 		unsigned kept = 0;
 		for (struct channel **link = &server->idle, *channel; (channel = *link);) {
@@ -652,39 +569,50 @@ static enum answer_reason status_reason(int status)
 	}
 }
 
-/* c-ares could not send it, or the other side said that nobody listens. */
-static void transport_failed(
-	struct resolver *r, struct question *question, struct channel *channel, int64_t now)
+/* The servers that other tries wait for. */
+static uint64_t open_tries(const struct question *question)
 {
-	struct server *server = channel->server;
+	uint64_t servers = 0;
 
-	server_missed(server, question->sent, now);
-	channel->broken = true;
-	if (question->faults++ < MAX_TRANSPORT_FAULTS + r->server_count - 1)
-		ask_again_first(r, question);
-	else if (!another_server(r, question)) {
-		r->mute++;
-		question_fail(r, question, (enum answer_reason)question->reason);
+	for (size_t i = 0; i < MAX_ATTEMPTS; i++) {
+		const struct attempt *attempt = &question->attempts[i];
+		if (attempt->channel && !attempt->done)
+			servers |= UINT64_C(1) << attempt->channel->server;
 	}
+	return servers;
 }
 
-/* A server said that it cannot answer: another one may. */
-static void reply_failed(struct resolver *r, struct question *question, struct channel *channel,
-	const uint8_t *bytes, int length, int64_t now)
+/* `bytes` NULL: c-ares could not send it, or the other side said that nobody listens. */
+static void attempt_failed(struct resolver *r, struct question *question, struct channel *channel,
+	enum answer_reason reason, const uint8_t *bytes, int length, int64_t now)
 {
-	bool more_steps = question->step + 1U < r->steps;
+	struct course_failure failure = {
+		.server = channel->server,
+		.reason = reason,
+		.spoke = bytes != NULL,
+		.no_edns = length > 3 && (bytes[3] & 0x0f) == RCODE_FORMERR && channel->edns,
+		.crowded =
+			r->stats.in_flight > REFUSAL_IN_FLIGHT && r->pace.heard && !r->pace.fixed,
+		.open = open_tries(question),
+	};
 
-	if (length > 3 && (bytes[3] & 0x0f) == RCODE_FORMERR && channel->edns) {
-		channel->server->plain = true;
-		ask_again(r, question);
-	} else if (untried_server(r, question)) {
-		ask_again(r, question);
-	} else if (question->reason == REASON_SERVER_REFUSED && more_steps && question->step == 0 &&
-		   r->stats.in_flight > REFUSAL_IN_FLIGHT && r->pace.heard && !r->pace.fixed) {
-		/* dnsmasq's way to say "too many at once": once more, at the next step. */
+	if (!bytes)
+		channel->broken = true;
+	switch (course_failed(&r->course, &question->try, &failure, now)) {
+	case COURSE_WAIT:
+		return;
+	case COURSE_EASE:
 		pace_shrink(&r->pace, now);
-	} else if (!another_server(r, question)) {
-		question_fail(r, question, (enum answer_reason)question->reason);
+		return;
+	case COURSE_ASK:
+		if (bytes)
+			ask_again(r, question);
+		else
+			ask_again_first(r, question);
+		return;
+	case COURSE_FAIL:
+		question_fail(r, question, reason);
+		return;
 	}
 }
 
@@ -711,46 +639,46 @@ static bool first_lost(const struct question *question, const struct attempt *at
 	return false;
 }
 
+static void answer_take(struct resolver *r, struct question *question,
+	const struct attempt *attempt, const struct answer *answer, int64_t now_us)
+{
+	if (first_lost(question, attempt))
+		pace_lost(&r->pace);
+	pace_heard(&r->pace, now_us - attempt->sent, r->queued > 0, now_us);
+	pace_weigh_losses(&r->pace, now_us / 1000);
+	if (r->course.patience)
+		r->course.due[0] = pace_patience_ms(&r->pace, r->course.patience);
+	question_answer(r, question, answer);
+}
+
+static void late_answer_take(
+	struct resolver *r, struct question *question, const struct answer *answer)
+{
+	if (question->good || answer->kind == ANSWER_COULD_NOT_ASK)
+		return;
+	question->good = true;
+	r->stats.late++;
+	r->answer(r->context, question->tag, answer);
+}
+
 static void reply_handle(struct resolver *r, struct question *question, struct attempt *attempt,
 	int status, const uint8_t *bytes, int length)
 {
-	struct channel *channel = attempt->channel;
 	int64_t now_us = clock_us(), now = now_us / 1000;
 	struct answer answer = reply_decode(r, question, status, bytes, length);
-	bool good = answer.kind != ANSWER_COULD_NOT_ASK;
 
-	if (bytes) {
-		server_heard(channel->server, now);
-		r->mute = 0;
-	}
+	if (bytes)
+		course_heard(&r->course, attempt->channel->server, now);
 	if (status == ARES_ENOMEM)
 		r->failure = -ENOMEM;
-	if (question->answered) {
-		if (good && !question->good) {
-			question->good = true;
-			r->stats.late++;
-			r->answer(r->context, question->tag, &answer);
-		}
-		return;
-	}
-	if (good) {
-		int64_t round_trip = now_us - attempt->sent;
-		if (first_lost(question, attempt))
-			pace_lost(&r->pace);
-		pace_heard(&r->pace, round_trip, r->queued > 0, now_us);
-		pace_weigh_losses(&r->pace, now);
-		if (r->first_step_ms)
-			r->due[0] = pace_patience_ms(&r->pace, r->first_step_ms);
-		question_answer(r, question, &answer);
-		return;
-	}
-	if (status == ARES_ETIMEOUT && !bytes)
-		return; /* our own clock decides */
-	question->reason = (uint8_t)answer.reason;
-	if (bytes)
-		reply_failed(r, question, channel, bytes, length, now);
-	else
-		transport_failed(r, question, channel, now);
+	if (question->answered)
+		late_answer_take(r, question, &answer);
+	else if (question->root && bytes)
+		question_fail(r, question, REASON_NONE);
+	else if (answer.kind != ANSWER_COULD_NOT_ASK)
+		answer_take(r, question, attempt, &answer, now_us);
+	else if (status != ARES_ETIMEOUT || bytes) /* of time our own clock decides */
+		attempt_failed(r, question, attempt->channel, answer.reason, bytes, length, now);
 }
 
 static void on_reply(void *context, int status, int timeouts, unsigned char *bytes, int length)
@@ -796,20 +724,18 @@ static int question_send(struct resolver *r, struct question *question, int64_t 
 
 	if (!attempt)
 		return 0;
-	uint32_t index = server_choose(r, question, now);
-	int result = channel_choose(r, &r->servers[index], &channel);
+	bool first = !question->try.sent;
+	uint32_t server = course_choose(&r->course, &question->try, now);
+	int result = channel_choose(r, server, &channel);
 	if (result)
 		return result;
-	question->tried |= UINT64_C(1) << index;
-	question->server = (uint8_t)index;
 	question->waiting++;
 	*attempt = (struct attempt){
 		.question = question,
 		.channel = channel,
 		.sent = clock_us(),
-		.first = !question->sent,
+		.first = first,
 	};
-	question->sent = now;
 	if (!channel->under_way++) {
 #ifdef ARES_OPT_UDP_MAX_QUERIES
 		channel->reap = now + 250; /* the least that it waits */
@@ -855,24 +781,32 @@ static int send_again(struct resolver *r)
 	return 0;
 }
 
+static bool may_send(const struct resolver *r)
+{
+	return r->queued && course_may_ask(&r->course) &&
+	       pace_allows(&r->pace, r->in_first_step, r->stats.in_flight);
+}
+
 static int send_queued(struct resolver *r)
 {
+	static const struct queued root = {.name = ".", .type = TYPE_NS};
 	int result = send_again(r);
 
-	while (!result && r->queued &&
-		pace_allows(&r->pace, r->in_first_step, r->stats.in_flight) &&
-		r->mute < GIVE_UP_AFTER) {
+	while (!result && may_send(r)) {
 		struct question *question = question_new(r);
 		if (!question)
 			return -ENOMEM;
-		struct queued item = queue_pop(r);
 		int64_t now = clock_ms();
+		struct course_pick pick = course_pick(&r->course, r->queued, now);
+		struct queued item = pick.root ? root : queue_take(r, pick.index);
 		question->name = item.name;
 		question->tag = item.tag;
 		question->type = (uint16_t)item.type;
-		question->started = now;
+		question->root = pick.root;
+		course_begin(&r->course, &question->try, now);
 		step_enter(r, question, 0);
-		r->stats.asked++;
+		r->roots += pick.root;
+		r->stats.asked += !pick.root;
 		if (++r->stats.in_flight > r->stats.in_flight_peak)
 			r->stats.in_flight_peak = r->stats.in_flight;
 		ask_again(r, question);
@@ -888,10 +822,9 @@ static void queue_give_up(struct resolver *r, enum answer_reason reason)
 {
 	struct answer answer = {.kind = ANSWER_COULD_NOT_ASK, .reason = reason};
 
-	r->mute = 0;
-
+	course_settle(&r->course);
 	for (size_t count = r->queued; count; count--) {
-		struct queued item = queue_pop(r);
+		struct queued item = queue_take(r, 0);
 		r->stats.answered++;
 		r->stats.timed_out += reason == REASON_TIMEOUT;
 		r->answer(r->context, item.tag, &answer);
@@ -900,43 +833,40 @@ static void queue_give_up(struct resolver *r, enum answer_reason reason)
 
 static void step_expired(struct resolver *r, struct question *question, int64_t now)
 {
-	unsigned step = question->step;
-	struct server *server = &r->servers[question->server];
+	bool lost = course_lost(&r->course, &question->try);
 
-	server_missed(server, question->sent, now);
-	if (step + 1 == r->steps) {
-		r->stats.timed_out++;
-		r->mute++;
-		question_fail(r, question,
-			question->reason ? (enum answer_reason)question->reason : REASON_TIMEOUT);
+	if (course_due(&r->course, &question->try, now) == COURSE_FAIL) {
+		r->stats.timed_out += !question->root;
+		question_fail(r, question, course_reason(&question->try));
 		question_release(r, question);
 		return;
 	}
-	if (step && server->heard >= question->started)
+	if (lost)
 		pace_lost(&r->pace);
 	step_leave(r, question);
-	step_enter(r, question, step + 1);
+	step_enter(r, question, question->try.step + 1U);
 	ask_again(r, question);
 }
 
 static void expire(struct resolver *r)
 {
 	int64_t now = clock_ms();
-	uint64_t timed_out = r->stats.timed_out;
 	uint32_t lost = r->pace.lost;
 
-	for (unsigned step = r->steps; step-- > 0;) {
+	for (unsigned step = r->course.step_count; step-- > 0;) {
 		struct question *question;
 		while ((question = r->by_step[step].first) &&
-			now >= question->started + r->due[step])
+			now >= question->try.started + r->course.due[step])
 			step_expired(r, question, now);
 	}
 	if (r->pace.lost != lost)
 		pace_weigh_losses(&r->pace, now);
 	pace_forget(&r->pace, now);
-	if (r->mute >= GIVE_UP_AFTER)
-		queue_give_up(
-			r, r->stats.timed_out == timed_out ? REASON_NO_SERVER : REASON_TIMEOUT);
+	enum answer_reason dead = course_dead(&r->course);
+	if (dead)
+		queue_give_up(r, dead);
+	if (!r->queued && !r->stats.in_flight)
+		course_settle(&r->course);
 }
 
 /* Lets c-ares end the tries that nobody answered. */
@@ -965,48 +895,6 @@ static void reap(struct resolver *r)
 
 /* --- The public face --- */
 
-static int parse_port(const char *text, int *ret_port)
-{
-	unsigned port = 0;
-	size_t length = strlen(text);
-
-	if (!length || length > 5 || strspn(text, "0123456789") != length)
-		return -EINVAL;
-	for (; *text; text++)
-		port = port * 10 + (unsigned)(*text - '0');
-	if (!port || port > UINT16_MAX)
-		return -EINVAL;
-	*ret_port = (int)port;
-	return 0;
-}
-
-/* "192.0.2.1", "192.0.2.1:53", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:53" */
-static int parse_server(const char *text, struct ares_addr_port_node *node)
-{
-	const char *end = text + strlen(text), *port = NULL, *colon = strchr(text, ':');
-	int number = DNS_PORT;
-	struct addr addr;
-
-	if (*text == '[') {
-		end = strchr(++text, ']');
-		if (!end)
-			return -EINVAL;
-		if (end[1] == ':')
-			port = end + 2;
-		else if (end[1])
-			return -EINVAL;
-	} else if (colon && !strchr(colon + 1, ':')) {
-		end = colon;
-		port = colon + 1;
-	}
-	if (!addr_parse(text, (size_t)(end - text), &addr) || (port && parse_port(port, &number)))
-		return -EINVAL;
-	*node = (struct ares_addr_port_node){.udp_port = number, .tcp_port = number};
-	node->family = addr.family == FAMILY_IPV4 ? AF_INET : AF_INET6;
-	memcpy(&node->addr, addr.bytes, addr_size((enum family)addr.family));
-	return 0;
-}
-
 static int error_ares(struct error *error, int status)
 {
 	if (status == ARES_ENOMEM)
@@ -1017,34 +905,36 @@ static int error_ares(struct error *error, int status)
 
 static int servers_allocate(struct resolver *r, size_t count, struct error *error)
 {
-	if (!count || count > MAX_SERVERS) {
-		error_set(error, -EINVAL, "Name the resolvers in resolver.servers.",
-			count ? "more than %d DNS servers" : "no DNS server is known", MAX_SERVERS);
-		return -EINVAL;
-	}
+	if (!count)
+		return error_set(error, -EINVAL, "Name the resolvers in resolver.servers.",
+			"no DNS server is known");
+	if (count > COURSE_MAX_SERVERS)
+		return error_set(error, -EINVAL, "Name fewer in resolver.servers.",
+			"more than %d DNS servers", COURSE_MAX_SERVERS);
 	r->servers = calloc(count, sizeof(r->servers[0]));
-	if (!r->servers) {
-		error_no_memory(error);
-		return -ENOMEM;
-	}
-	r->server_count = (uint32_t)count;
-	return 0;
+	return r->servers ? 0 : error_no_memory(error);
 }
 
+/* Returns how many there are. */
 static int servers_from_options(
 	struct resolver *r, const struct resolver_options *options, struct error *error)
 {
 	int result = servers_allocate(r, options->server_count, error);
 
-	for (size_t i = 0; !result && i < options->server_count; i++)
-		if (parse_server(options->servers[i], &r->servers[i].node))
-			result = error_set(error, -EINVAL,
-				"Write an address, with a port if it is not 53: \"192.0.2.1\", "
-				"\"192.0.2.1:5353\", \"[2001:db8::1]:5353\".",
-				"not a DNS server's address: %s", options->servers[i]);
-	return result;
+	if (result)
+		return result;
+	for (size_t i = 0; i < options->server_count; i++) {
+		const struct config_server *server = &options->servers[i];
+		enum family family = (enum family)server->addr.family;
+		struct ares_addr_port_node *node = &r->servers[i].node;
+		node->family = family == FAMILY_IPV4 ? AF_INET : AF_INET6;
+		node->udp_port = node->tcp_port = server->port;
+		memcpy(&node->addr, server->addr.bytes, addr_size(family));
+	}
+	return (int)options->server_count;
 }
 
+/* Returns how many there are. */
 static int servers_from_system(struct resolver *r, struct error *error)
 {
 	ares_channel channel;
@@ -1060,45 +950,16 @@ static int servers_from_system(struct resolver *r, struct error *error)
 		return error_ares(error, status);
 	for (const struct ares_addr_port_node *node = nodes; node; node = node->next)
 		count++;
-	if (count > MAX_SERVERS)
-		count = MAX_SERVERS;
+	if (count > COURSE_MAX_SERVERS)
+		count = COURSE_MAX_SERVERS;
 	int result = servers_allocate(r, count, error);
-	size_t i = 0;
-	for (const struct ares_addr_port_node *node = nodes; !result && node && i < count;
-		node = node->next) {
+	const struct ares_addr_port_node *node = nodes;
+	for (size_t i = 0; !result && i < count; i++, node = node->next) {
 		r->servers[i].node = *node;
-		r->servers[i++].node.next = NULL;
+		r->servers[i].node.next = NULL;
 	}
 	ares_free_data(nodes);
-	return result;
-}
-
-/*
- * A lost packet must not cost the whole budget, nor a dead server: the first round over all servers
- * takes at most half of it, and each later round twice as long as the one before. The first step is
- * shorter still, as soon as the round trip is known.
- */
-static void plan_steps(struct resolver *r)
-{
-	int64_t servers = r->server_count ? r->server_count : 1;
-	int64_t budget = r->timeout_ms, length = budget / 4, at = 0;
-
-	if (length > budget / (2 * servers))
-		length = budget / (2 * servers);
-	if (length > STEP_MAX_MS)
-		length = STEP_MAX_MS;
-	if (length > 1)
-		r->due[r->steps++] = length / 2;
-	r->first_step_ms = length / 2;
-	if (length < 1)
-		length = 1;
-	for (unsigned tries = 0; r->steps + 1 < MAX_STEPS; tries++) {
-		at += length << tries / servers;
-		if (at >= budget)
-			break;
-		r->due[r->steps++] = at;
-	}
-	r->due[r->steps++] = budget;
+	return result ? result : (int)count;
 }
 
 int resolver_new(struct resolver **ret_resolver, const struct resolver_options *options,
@@ -1124,9 +985,9 @@ int resolver_new(struct resolver **ret_resolver, const struct resolver_options *
 	r->library = true;
 	result = options->server_count ? servers_from_options(r, options, error)
 				       : servers_from_system(r, error);
-	if (result)
+	if (result < 0)
 		goto failed;
-	plan_steps(r);
+	course_plan(&r->course, (uint32_t)result, r->timeout_ms, options->in_flight);
 	r->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (r->epoll < 0) {
 		result = error_set(error, -errno, "See the limits of open files (ulimit -n).",
@@ -1149,11 +1010,7 @@ struct resolver *resolver_free(struct resolver *r)
 		channel_free(r->channels[i]);
 	free(r->channels);
 	free(r->servers);
-	while (r->queue_first) {
-		struct queue_block *block = r->queue_first;
-		r->queue_first = block->next;
-		free(block);
-	}
+	free(r->queue);
 	while (r->slabs) {
 		struct slab *slab = r->slabs;
 		r->slabs = slab->next;
@@ -1183,13 +1040,12 @@ int resolver_wait_ms(const struct resolver *r)
 {
 	int64_t next = INT64_MAX;
 
-	if (r->again_first ||
-		(r->queued && pace_allows(&r->pace, r->in_first_step, r->stats.in_flight)))
+	if (r->again_first || may_send(r) || course_dead(&r->course))
 		return 0;
-	for (unsigned step = 0; step < r->steps; step++) {
+	for (unsigned step = 0; step < r->course.step_count; step++) {
 		const struct question *question = r->by_step[step].first;
-		if (question && question->started + r->due[step] < next)
-			next = question->started + r->due[step];
+		if (question && question->try.started + r->course.due[step] < next)
+			next = question->try.started + r->course.due[step];
 	}
 	if (r->attempts && r->reap < next)
 		next = r->reap;
@@ -1235,8 +1091,10 @@ int resolver_dispatch(struct resolver *r, struct error *error)
 		if (count < EVENTS)
 			break;
 	}
-	if (!r->attempts && !r->queued)
+	if (!r->attempts && !r->queued) {
 		channels_trim(r);
+		queue_trim(r);
+	}
 	if (!result)
 		result = r->failure;
 	r->failure = 0;
@@ -1250,7 +1108,7 @@ int resolver_dispatch(struct resolver *r, struct error *error)
 
 size_t resolver_unanswered(const struct resolver *r)
 {
-	return r->queued + r->stats.in_flight;
+	return r->queued + r->stats.in_flight - r->roots;
 }
 
 struct resolver_stats resolver_stats(const struct resolver *r)

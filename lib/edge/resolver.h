@@ -5,14 +5,20 @@
  *
  *  - A question is one (name, type), asked as an absolute name: no search list, no hosts file.
  *  - It has one budget, options.timeout_ms from the moment it is first sent, over all servers and
- *    retries, by our own clock. When that is spent it is answered "could not ask, time-out". An
- *    answer that arrives after all is delivered too, as a second answer to the same tag, for about
- *    another budget's length. When question after question fails without a word from any server,
- *    those still queued are answered "could not ask" without being sent.
+ *    retries, by our own clock. When that is spent it is answered "could not ask", for what a
+ * server said last, or else for time-out. An answer (a failure is none) that arrives after all is
+ *    delivered too, once, as a second answer to the same tag, for about one more budget's length;
+ *    sooner given up when its source port is needed for others.
  *  - At most options.in_flight questions are under way; 0 adapts: it grows while answers come, and
  *    shrinks when questions time out or need a second try.
- *  - A server that cannot answer (silence, SERVFAIL, REFUSED, ...) does not decide while another
- * one may; NXDOMAIN is an answer. A server that stays silent is asked last until it speaks again.
+ *  - A server that cannot answer (SERVFAIL, REFUSED, nobody listens, ...) does not decide while
+ *    another one, that is not known to be silent, has yet to be asked or to answer; NXDOMAIN and
+ * "no data" are answers and decide. A server that stays silent is asked last until it speaks again.
+ *  - Dead DNS does not cost a budget for each question. When questions from all over the queue, and
+ *    one for the root, have all failed without a word from any server (core/course.h: within two to
+ *    five budgets, at once where nobody listens), all that are still queued are answered "could not
+ *    ask" without being sent, for the same reason. Those asked later are sent again. Names that a
+ *    living server is silent about hold up a slot for a budget each and nothing else.
  *  - No source port serves more than 100 questions.
  *  - Truncated answers are asked again over TCP.
  */
@@ -20,6 +26,7 @@
 #define SIPFENCE_RESOLVER_H
 
 #include "answer.h"
+#include "config.h"
 #include "dns_message.h"
 #include "error.h"
 
@@ -29,8 +36,8 @@
 struct resolver;
 
 struct resolver_options {
-	const char *const *servers; /* as in struct config; copied */
-	size_t server_count;	    /* 0: resolv.conf */
+	const struct config_server *servers; /* copied */
+	size_t server_count;		     /* 0: resolv.conf, its first COURSE_MAX_SERVERS */
 	uint32_t timeout_ms;
 	uint32_t in_flight; /* 0: adapt */
 };
@@ -39,8 +46,9 @@ struct resolver_options {
 typedef void resolver_answer_fn(void *context, uint64_t tag, const struct answer *answer);
 
 struct resolver_stats {
+	/* Questions: sent; answered, unsent ones included; of these for time-out; answered late. */
 	uint64_t asked, answered, timed_out, late;
-	uint32_t in_flight, in_flight_limit, in_flight_peak;
+	uint32_t in_flight, in_flight_limit, in_flight_peak; /* with the one for the root */
 };
 
 int resolver_new(struct resolver **ret_resolver, const struct resolver_options *options,

@@ -4,11 +4,11 @@
  *
  *     ask SERVER,… TIMEOUT-MS IN-FLIGHT LINGER-MS <QUESTIONS
  *
- * SERVER `-` is resolv.conf. A question is a line "name A", "name AAAA" or "name SRV". Each answer
- * is a line "MS LINE KIND REASON TTL VALUE…": when it came, and to which line (from 0). When all
- * have come it goes on listening for LINGER-MS, for late ones; LINGER-MS -1 leaves after the first
- * dispatch, with everything under way. The last line is "stats ASKED ANSWERED TIMED-OUT LATE LIMIT
- * PEAK CPU-MS".
+ * SERVER is "192.0.2.1:53" or "[2001:db8::1]:53", without a port 53; `-` is resolv.conf. A question
+ * is a line "name A", "name AAAA" or "name SRV". Each answer is a line "MS LINE KIND REASON TTL
+ * VALUE…": when it came, and to which line (from 0). When all have come it goes on listening for
+ * LINGER-MS, for late ones; LINGER-MS -1 leaves after the first dispatch, with everything under
+ * way. The last line is "stats ASKED ANSWERED TIMED-OUT LATE LIMIT PEAK CPU-MS".
  */
 #include "resolver.h"
 
@@ -52,6 +52,27 @@ static void on_answer(void *context, uint64_t tag, const struct answer *answer)
 static enum dns_type type_of(const char *text)
 {
 	return !strcmp(text, "A") ? DNS_A : !strcmp(text, "AAAA") ? DNS_AAAA : DNS_SRV;
+}
+
+/* Returns how many there are; ends the program at what is none. */
+static size_t parse_servers(char *list, struct config_server *servers)
+{
+	size_t count = 0;
+
+	for (char *text = strtok(list, ","); text && count < MAX_SERVERS;
+		text = strtok(NULL, ",")) {
+		struct config_server *server = &servers[count++];
+		char *end = *text == '[' ? strchr(++text, ']') : strchr(text, ':');
+		char *port = end && *end == ']' ? end + 1 : end;
+
+		server->port = port && *port == ':' ? (uint16_t)atoi(port + 1) : CONFIG_DNS_PORT;
+		if (!addr_parse(text, end ? (size_t)(end - text) : strlen(text), &server->addr) ||
+			!server->port) {
+			fprintf(stderr, "ask: not a server: %s\n", text);
+			exit(2);
+		}
+	}
+	return count;
 }
 
 static char **ask_all(struct resolver *resolver, size_t *ret_count)
@@ -108,7 +129,7 @@ static int run_all(struct resolver *resolver, struct run *run, int linger)
 
 int main(int argc, char **argv)
 {
-	const char *servers[MAX_SERVERS];
+	struct config_server servers[MAX_SERVERS];
 	struct resolver_options options = {.servers = servers};
 	struct error error = {0};
 	struct resolver *resolver;
@@ -117,9 +138,7 @@ int main(int argc, char **argv)
 	if (argc != 5)
 		return 2;
 	if (strcmp(argv[1], "-") != 0)
-		for (char *text = strtok(argv[1], ","); text && options.server_count < MAX_SERVERS;
-			text = strtok(NULL, ","))
-			servers[options.server_count++] = text;
+		options.server_count = parse_servers(argv[1], servers);
 	options.timeout_ms = (uint32_t)atoi(argv[2]);
 	options.in_flight = (uint32_t)atoi(argv[3]);
 	struct run run = {0};

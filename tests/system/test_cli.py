@@ -1,15 +1,17 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Commands, options, exit codes, and what bad configs are answered with (design, sections 4, 5)."""
+import fcntl
+import json
 import os
 import pty
 import re
 import select
+import subprocess
 import time
 
-
 from harness import NO_CAPS, SIPFENCE, Case, main, privileged
-from scripted_dns import answer
+from scripted_dns import answer, rcode
 
 COMMANDS = ("check", "sync", "remove")
 
@@ -81,6 +83,18 @@ class Commands(Base):
                 self.assertIn(word, result.err)
                 self.assertEqual(result.out, "")
         self.assertUntouched(generation)
+
+    def test_unknown_options_are_named_rightly(self):
+        for arguments, words in ((["-zv", "check"], r"-z\b(?!v)"), (["-vz", "check"], r"-z\b"),
+                                 (["check", "-qx"], r"-x\b"), (["check", "--frob"], "--frob"),
+                                 (["--json=1", "check"], "--json takes no value"),
+                                 (["sync", "--yes=no"], "--yes takes no value"),
+                                 (["check", "-c"], "-c needs a value"),
+                                 (["check", "--config"], "--config needs a value")):
+            with self.subTest(arguments):
+                # The command's own folders and config are no part of this.
+                result = self.assertCode(self.fence.run(argv=[SIPFENCE, *arguments]), 2)
+                self.assertRegex(result.err, words)
 
     def test_options_before_and_after_the_command(self):
         folders = ["--state-dir", self.fence.state, "--run-dir", self.fence.run_dir]
@@ -209,6 +223,99 @@ class Output(Base):
                 self.assertIn("203.0.113.10", result.out)
         self.assertFalse(self.net.pbx.has_table())
 
+    def assertErrorDocument(self, result, command, code):
+        self.assertCode(result, code)
+        document = result.json()
+        for key, value in (("version", 1), ("command", command), ("result", "error"), ("exit", code)):
+            self.assertEqual(document[key], value, result)
+        self.assertTrue(document["error"], result)
+        self.assertIsInstance(document["next"], str)
+        self.assertTrue(result.err, "--json does not silence stderr")
+        return document
+
+    def test_json_of_a_config_error(self):
+        bad = {"not YAML": "[", "unknown key": "extentions: {}\n", "control characters":
+               'extensions: {21: "home\\e[31m.example"}\n', "not UTF-8": b"extensions: {21: h\xff.example}\n"}
+        for name, text in bad.items():
+            for command in ("check", "sync"):
+                with self.subTest(name, command=command):
+                    self.fence.config(text)
+                    document = self.assertErrorDocument(self.fence.run(command, "--json"), command, 2)
+                    self.assertIn(self.fence.path, document["error"])
+        os.unlink(self.fence.path)
+        document = self.assertErrorDocument(self.fence.run("sync", "--json"), "sync", 2)
+        self.assertIn(self.fence.path, document["error"])
+
+    def test_json_of_a_refusal(self):
+        with self.subTest("no privilege"):
+            self.assertErrorDocument(self.fence.run("sync", "--json", prefix=NO_CAPS), "sync", 1)
+        with self.subTest("another one is at work"):
+            with open(os.path.join(self.fence.run_dir, "lock"), "w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                document = self.assertErrorDocument(self.fence.run("sync", "--json"), "sync", 1)
+            self.assertIn("lock", document["error"])
+        with self.subTest("no folder"):
+            self.fence.state = "/proc/nonesuch"
+            document = self.assertErrorDocument(self.fence.run("sync", "--json"), "sync", 1)
+            self.assertIn("/proc/nonesuch", document["error"])
+
+    def test_json_of_a_usage_error(self):
+        for arguments, word in ((["sync", "--json", "--frob"], "frob"), (["--json", "sync", "extra"], "extra"),
+                                (["sync", "--json", "--dry-run", "--diff"], "diff"),
+                                (["sync", "--json", "--confirm", "60s"], "terminal")):
+            with self.subTest(arguments):
+                document = self.assertErrorDocument(self.fence.run(*arguments), "sync", 2)
+                self.assertIn(word, document["error"])
+
+    def test_comments_in_the_kernel_are_escaped(self):
+        """Anybody who may write the table wrote them; they reach a terminal, a mail, a program."""
+        self.assertCode(self.fence.run("sync"), 0)
+        for name, comment in (("escapes", b"a\x1b[31mred\x07"), ("not UTF-8", b"caf\xe9"),
+                              ("line end", b"a\nsipfence: error: b"), ("C1", "a\u009b31mb".encode())):
+            with self.subTest(name):
+                script = (b'add element inet sipfence sip_hosts4 { 198.51.100.9 comment "%s" }\n' % comment)
+                path = self.fence.config(script, "script.nft")
+                self.net.pbx.run(["nft", "-f", path])
+                for arguments in (["sync", "--diff"], ["sync", "--diff", "--json"], ["sync", "--json", "--dry-run"],
+                                  ["-v", "sync"]):
+                    with self.fence.host.inside():
+                        done = subprocess.run(self.fence.argv(*arguments), stdin=subprocess.DEVNULL,
+                                              capture_output=True, env=self.fence.environment, timeout=20)
+                    self.assertEqual(done.returncode, 0, done)
+                    text = (done.stdout + done.stderr).decode("utf-8")
+                    self.assertNotRegex(text, "[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+                    self.assertNotRegex(text, "(?m)^sipfence: error")
+                    if "--json" in arguments:
+                        json.loads(done.stdout)
+                    elif "--diff" in arguments or "-v" in arguments:
+                        self.assertIn("198.51.100.9", text)
+
+    def test_output_that_cannot_be_written(self):
+        for arguments, changes in ((["--version"], False), (["--help"], False), (["check"], False),
+                                   (["check", "--json"], False), (["sync", "--dry-run"], False),
+                                   (["sync", "--dry-run", "--json"], False), (["sync", "--diff"], False),
+                                   (["sync", "--diff", "--json"], False), (["-v", "sync"], True),
+                                   (["sync", "--json"], True), (["remove"], True)):
+            with self.subTest(arguments):
+                self.net.pbx.run(["nft", "flush", "ruleset"])
+                if arguments == ["remove"]:
+                    self.assertCode(self.fence.run("sync"), 0)
+                with open("/dev/full", "w") as full:
+                    result = self.assertCode(self.fence.run(*arguments, stdout=full), 0 if changes else 1)
+                self.assertIn("standard output", result.err)
+                self.assertEqual(self.net.pbx.has_table(), "sync" in arguments and changes)
+
+    def test_output_that_cannot_be_written_with_unsure_names(self):
+        """The table is changed and a name is not answered: that stays the code."""
+        self.server.set("home21.example", "A", rcode("SERVFAIL"))
+        for arguments in (["sync"], ["sync", "--json"]):
+            with self.subTest(arguments):
+                self.net.pbx.run(["nft", "flush", "ruleset"])
+                with open("/dev/full", "w") as full:
+                    result = self.assertCode(self.fence.run(*arguments, stdout=full), 3)
+                self.assertIn("standard output", result.err)
+                self.assertTrue(self.net.pbx.has_table())
+
     def test_no_colour(self):
         self.fence.config("extentions: {}\n")
         for arguments, env in (([], {}), ([], {"NO_COLOR": "1"}), (["--color=never"], {})):
@@ -278,6 +385,26 @@ class Includes(Base):
                     self.assertRegex(result.err, "writ")
         self.assertUntouched(generation)
 
+    def test_config_that_a_group_may_write(self):
+        if not privileged():
+            self.skipTest("other groups need real root")
+        for uid, gid, refused in ((0, 0, False), (0, 12345, True), (12345, 12345, False), (12345, 0, False),
+                                  (12345, 12346, True)):
+            for name in ("sipfence.yaml", "more.yaml"):
+                with self.subTest(uid=uid, gid=gid, name=name):
+                    self.fence.config("extensions: {22: home22.example}\n", "more.yaml")
+                    self.fence.config(self.good + "include: [more.yaml]\n")
+                    path = os.path.join(self.directory, name)
+                    os.chown(path, uid, gid)
+                    os.chmod(path, 0o664)
+                    result = self.assertCode(self.fence.run("check"), 2 if refused else 0)
+                    if refused:
+                        self.assertIn(path, result.err)
+                        self.assertRegex(result.err, "writ")
+                    os.chmod(path, 0o644)
+                    self.assertCode(self.fence.run("check"), 0)
+                    os.unlink(path)
+
     def test_config_is_a_folder(self):
         os.unlink(self.fence.path)
         os.mkdir(self.fence.path)
@@ -289,100 +416,138 @@ LONG_LABEL = "a" * 64 + ".example"
 LONG_NAME = ".".join(["a" * 50] * 6)
 PEER = "peers: {p: {hosts: [203.0.113.1]}}\n"
 
-# text, line of the error, words (regular expressions) that the message has
+# text, the error's line and column (regular expressions), words (too) that the message has
 BAD = {
-    "not YAML": ("extensions: {21: [home21.example\npeers: }\n", None, []),
-    "a tab": ("extensions:\n\t21: home21.example\n", 2, []),
-    "empty": ("", None, []),
-    "only a comment": ("# nothing\n", None, []),
-    "a list on top": ("- extensions\n", 1, []),
-    "a scalar on top": ("hello\n", 1, []),
-    "two documents": (PEER + "---\n" + PEER, None, []),
-    "unknown key": ("frobnicate: 1\n" + PEER, 1, ["frobnicate"]),
-    "near miss": ("extentions:\n  21: home21.example\n", 1, ["extentions", "extensions"]),
-    "near miss inside": ("extensions:\n  24:\n    host: [bob.example]\n", 3, ["host", "hosts"]),
-    "duplicate extension": ("extensions:\n  21: a.example\n  22: b.example\n  21: c.example\n", 4, ["21"]),
-    "duplicate key": (PEER + PEER, 2, ["peers"]),
-    "name without a dot": ("extensions:\n  21: home21\n", 2, ["home21"]),
-    "label over 63": ("extensions:\n  21: %s\n" % LONG_LABEL, 2, ["63"]),
-    "name over 253": ("extensions:\n  21: %s\n" % LONG_NAME, 2, ["253"]),
-    "underscore at a hyphen's place": ("extensions:\n  21: -home.example\n", 2, []),
-    "a blank in a name": ("extensions:\n  21: home 21.example\n", 2, []),
-    "bad address": ("extensions:\n  21: 203.0.113.300\n", 2, [r"203\.0\.113\.300"]),
-    "bad IPv6 address": ("extensions:\n  21: '2001:db8::g'\n", 2, ["2001:db8::g"]),
-    "prefix too long": ("local-subnets: [10.0.0.0/33]\n", 1, [r"10\.0\.0\.0/33"]),
-    "host bits": ("local-subnets: [192.168.1.1/24]\n", 1, [r"192\.168\.1\.0/24"]),
-    "an extension with a prefix": ("extensions:\n  21: 203.0.113.0/24\n", 2, [r"203\.0\.113\.0/24"]),
-    "port 0": (PEER + "services:\n  web: {tcp: [0]}\n", 3, ["0"]),
-    "port 70000": (PEER + "services:\n  web: {tcp: [80, 70000]}\n", 3, ["70000"]),
-    "range upside down": (PEER + "services:\n  web: {tcp: [90-80]}\n", 3, ["90-80"]),
-    "service without ports": (PEER + "services:\n  web: {}\n", 3, ["web"]),
-    "service with an empty list": (PEER + "services:\n  web: {tcp: []}\n", 3, []),
-    "two services with one port": (PEER + "services:\n  web: {tcp: [80]}\n  api: {tcp: [79-81]}\n", 4,
+    "not YAML": ("extensions: {21: [home21.example\npeers: }\n", "2", []),
+    "a tab": ("extensions:\n\t21: home21.example\n", "2:1", []),
+    "empty": ("", "1:1", []),
+    "only a comment": ("# nothing\n", "1:1", []),
+    "a list on top": ("- extensions\n", "1:1", []),
+    "a scalar on top": ("hello\n", "1:1", []),
+    "two documents": (PEER + "---\n" + PEER, "2:1", []),
+    "unknown key": ("frobnicate: 1\n" + PEER, "1:1", ["frobnicate"]),
+    "near miss": ("extentions:\n  21: home21.example\n", "1:1", ["extentions", "extensions"]),
+    "near miss inside": ("extensions:\n  24:\n    host: [bob.example]\n", "3:5", ["host", "hosts"]),
+    "duplicate extension": ("extensions:\n  21: a.example\n  22: b.example\n  21: c.example\n", "4:3", ["21"]),
+    "duplicate key": (PEER + PEER, "2:1", ["peers"]),
+    "name without a dot": ("extensions:\n  21: home21\n", "2:7", ["home21"]),
+    "label over 63": ("extensions:\n  21: %s\n" % LONG_LABEL, "2:7", ["63"]),
+    "name over 253": ("extensions:\n  21: %s\n" % LONG_NAME, "2:7", ["253"]),
+    "underscore at a hyphen's place": ("extensions:\n  21: -home.example\n", "2:7", []),
+    "a blank in a name": ("extensions:\n  21: home 21.example\n", "2:7", []),
+    "bad address": ("extensions:\n  21: 203.0.113.300\n", "2:7", [r"203\.0\.113\.300"]),
+    "bad IPv6 address": ("extensions:\n  21: '2001:db8::g'\n", "2:7", ["2001:db8::g"]),
+    "prefix too long": ("local-subnets: [10.0.0.0/33]\n", "1:17", [r"10\.0\.0\.0/33"]),
+    "host bits": ("local-subnets: [192.168.1.1/24]\n", "1:17", [r"192\.168\.1\.0/24"]),
+    "an extension with a prefix": ("extensions:\n  21: 203.0.113.0/24\n", "2:7", [r"203\.0\.113\.0/24"]),
+    "port 0": (PEER + "services:\n  web: {tcp: [0]}\n", "3:15", ["0"]),
+    "port 70000": (PEER + "services:\n  web: {tcp: [80, 70000]}\n", "3:19", ["70000"]),
+    "range upside down": (PEER + "services:\n  web: {tcp: [90-80]}\n", "3:15", ["90-80"]),
+    "service without ports": (PEER + "services:\n  web: {}\n", "3:3", ["web"]),
+    "service with an empty list": (PEER + "services:\n  web: {tcp: []}\n", "3:14", []),
+    "two services with one port": (PEER + "services:\n  web: {tcp: [80]}\n  api: {tcp: [79-81]}\n", "4:15",
                                    ["80|79-81", "web"]),
-    "a service takes sip's port": (PEER + "services:\n  web: {udp: [5060]}\n", 3, ["5060", "sip"]),
+    "a service takes sip's port": (PEER + "services:\n  web: {udp: [5060]}\n", "3:15", ["5060", "sip"]),
     "unknown service": ("peers:\n  p: {hosts: [203.0.113.1], services: [webb]}\n"
-                        "services: {web: {tcp: [80]}}\n", 2, ["webb", "web"]),
-    "unknown local service": (PEER + "local-services: [webb]\n", 2, ["webb"]),
-    "hold: soon": (PEER + "hold: soon\n", 2, ["soon"]),
-    "negative duration": (PEER + "hold: -1h\n", 2, ["-1h"]),
-    "overflowing duration": (PEER + "hold: 99999999999999999999h\n", 2, ["99999999999999999999h"]),
-    "overflowing by its unit": (PEER + "hold: 9000000000000000000h\n", 2, []),
-    "duration without a unit": (PEER + "gone: 300x\n", 2, ["300x"]),
-    "min over max": (PEER + "refresh: {min: 10m, max: 30s}\n", 2, ["min|max"]),
+                        "services: {web: {tcp: [80]}}\n", "2:40", ["webb", "web"]),
+    "unknown local service": (PEER + "local-services: [webb]\n", "2:18", ["webb"]),
+    "hold: soon": (PEER + "hold: soon\n", "2:7", ["soon"]),
+    "negative duration": (PEER + "hold: -1h\n", "2:7", ["-1h"]),
+    "overflowing duration": (PEER + "hold: 99999999999999999999h\n", "2:7", ["99999999999999999999h"]),
+    "overflowing by its unit": (PEER + "hold: 9000000000000000000h\n", "2:7", []),
+    "duration without a unit": (PEER + "gone: 300x\n", "2:7", ["300x"]),
+    "min over max": (PEER + "refresh: {min: 10m, max: 30s}\n", "2:10", ["min|max"]),
     "within without the fixed address": (
-        "extensions:\n  24:\n    hosts: [203.0.113.7]\n    within: [198.51.100.0/24]\n", 3,
+        "extensions:\n  24:\n    hosts: [203.0.113.7]\n    within: [198.51.100.0/24]\n", "3:13",
         [r"203\.0\.113\.7", "within"]),
-    "alias loop": ("extensions:\n  21: &a\n    hosts: *a\n", None, []),
-    "alias loop of lists": ("extensions:\n  21: &a [*a]\n", None, []),
-    "1 MB scalar": ("extensions:\n  21: %s\n" % ("a" * (1 << 20)), 2, []),
-    "NUL": (b"extensions:\n  21: home\x0021.example\n", None, []),
-    "broken UTF-8": (b"extensions:\n  21: home\xff21.example\n", None, []),
-    "not ASCII in a name": ("extensions:\n  21: h\u00f6me.example\n", 2, []),
-    "everybody": ("peers: {p: {hosts: [0.0.0.0/0]}}\n", 1, ["0\\.0\\.0\\.0/0"]),
-    "loopback": ("extensions:\n  21: 127.0.0.1\n", 2, [r"127\.0\.0\.1"]),
-    "nobody": ("hold: 1h\n", None, ["extension", "peer", "local-subnets"]),
-    "empty extensions": ("extensions: {}\n", None, []),
-    "empty list": ("extensions:\n  21: []\n", 2, []),
-    "empty local-subnets": (PEER + "local-subnets: []\n", 2, ["local-subnets|empty"]),
-    "wrong type": ("extensions: [home21.example]\n", 1, ["extensions"]),
-    "wrong type inside": ("extensions:\n  21: {hosts: {a: b}}\n", 2, []),
-    "bad mode": (PEER + "mode: enforced\n", 2, ["enforced", "enforce"]),
-    "bad replies": (PEER + "replies: maybe\n", 2, ["maybe"]),
-    "bad ipv6-prefix": ("extensions:\n  21: {hosts: [a.example], ipv6-prefix: 129}\n", 2, ["129"]),
-    "bad server": (PEER + "resolver: {servers: [dns.example]}\n", 2, [r"dns\.example"]),
-    "bad server port": (PEER + "resolver: {servers: ['127.0.0.1:0']}\n", 2, []),
-    "bad limit": (PEER + "limits: {addresses-per-host: 0}\n", 2, []),
-    "bad table name": (PEER + "nftables: {table: 'a b'}\n", 2, []),
-    "bad log rate": (PEER + "nftables: {log: {rate: 6/fortnight}}\n", 2, ["fortnight"]),
-    "SRV of an extension": ("extensions:\n  21: {srv: [_sip._udp.a.example]}\n", 2, ["srv"]),
-    "not yet: geoip": (PEER + "geoip: {country: /a.mmdb}\n", 2, ["geoip"]),
-    "not yet: asterisk": (PEER + "asterisk: {acl: true}\n", 2, ["asterisk"]),
-    "not yet: on-change": (PEER + "on-change: [/bin/true]\n", 2, ["on-change"]),
-    "not yet: metrics-file": (PEER + "metrics-file: /tmp/x.prom\n", 2, ["metrics-file"]),
-    "not yet: require-dnssec": (PEER + "require-dnssec: true\n", 2, ["require-dnssec"]),
-    "not yet: sets-only": (PEER + "nftables: {sets-only: {table: 'inet filter', sip: {hosts4: a}}}\n", 2,
+    "alias loop": ("extensions:\n  21: &a\n    hosts: *a\n", "2:7", []),
+    "alias loop of lists": ("extensions:\n  21: &a [*a]\n", "2:7", []),
+    "1 MB scalar": ("extensions:\n  21: %s\n" % ("a" * (1 << 20)), "2:7", []),
+    "NUL": (b"extensions:\n  21: home\x0021.example\n", "2:11", []),
+    "broken UTF-8": (b"extensions:\n  21: home\xff21.example\n", "2:11", []),
+    "not ASCII in a name": ("extensions:\n  21: h\u00f6me.example\n", "2:7", []),
+    "everybody": ("peers: {p: {hosts: [0.0.0.0/0]}}\n", "1:21", ["0\\.0\\.0\\.0/0"]),
+    "loopback": ("extensions:\n  21: 127.0.0.1\n", "2:7", [r"127\.0\.0\.1"]),
+    "nobody": ("hold: 1h\n", "1:1", ["extension", "peer", "local-subnets"]),
+    "empty extensions": ("extensions: {}\n", "1:13", []),
+    "empty list": ("extensions:\n  21: []\n", "2:7", []),
+    "empty local-subnets": (PEER + "local-subnets: []\n", "2:16", ["local-subnets|empty"]),
+    "wrong type": ("extensions: [home21.example]\n", "1:13", ["extensions"]),
+    "wrong type inside": ("extensions:\n  21: {hosts: {a: b}}\n", "2:15", []),
+    "bad mode": (PEER + "mode: enforced\n", "2:7", ["enforced", "enforce"]),
+    "bad replies": (PEER + "replies: maybe\n", "2:10", ["maybe"]),
+    "bad ipv6-prefix": ("extensions:\n  21: {hosts: [a.example], ipv6-prefix: 129}\n", "2:41", ["129"]),
+    "bad server": (PEER + "resolver: {servers: [dns.example]}\n", "2:22", [r"dns\.example"]),
+    "bad server port": (PEER + "resolver: {servers: ['127.0.0.1:0']}\n", "2:22", []),
+    "more than 64 servers": (PEER + "resolver:\n  servers: [%s]\n" % ", ".join(
+        "192.0.2.%d" % number for number in range(1, 66)), r"3:\d+", ["64"]),
+    "bad limit": (PEER + "limits: {addresses-per-host: 0}\n", "2:30", []),
+    "bad table name": (PEER + "nftables: {table: 'a b'}\n", "2:19", []),
+    "log prefix with a $": (PEER + "nftables: {log: {prefix: 'a$b '}}\n", "2:26", [r"\$"]),
+    "bad log rate": (PEER + "nftables: {log: {rate: 6/fortnight}}\n", "2:24", ["fortnight"]),
+    "SRV of an extension": ("extensions:\n  21: {srv: [_sip._udp.a.example]}\n", "2:8", ["srv"]),
+    "not yet: geoip": (PEER + "geoip: {country: /a.mmdb}\n", "2:1", ["geoip"]),
+    "not yet: asterisk": (PEER + "asterisk: {acl: true}\n", "2:1", ["asterisk"]),
+    "not yet: on-change": (PEER + "on-change: [/bin/true]\n", "2:1", ["on-change"]),
+    "not yet: metrics-file": (PEER + "metrics-file: /tmp/x.prom\n", "2:1", ["metrics-file"]),
+    "not yet: require-dnssec": (PEER + "require-dnssec: true\n", "2:17", ["require-dnssec"]),
+    "not yet: sets-only": (PEER + "nftables: {sets-only: {table: 'inet filter', sip: {hosts4: a}}}\n", "2:12",
                            ["sets-only"]),
-    "not yet: country": ("extensions:\n  21: {hosts: [a.example], within: {country: [CA]}}\n", 2, ["country"]),
+    "not yet: country": ("extensions:\n  21: {hosts: [a.example], within: {country: [CA]}}\n", "2:37", ["country"]),
 }
 
 
 class BadConfigs(Base):
     def test_each_names_its_place(self):
         generation = self.net.pbx.generation()
-        for name, (text, line, words) in BAD.items():
+        for name, (text, place, words) in BAD.items():
             with self.subTest(name):
                 self.fence.config(text)
                 for command in ("check", "sync"):
                     result = self.assertCode(self.fence.run(command, timeout=20), 2)
-                    place = r"(?m)^%s:%s:\d+: error: \S" % (
-                        re.escape(self.fence.path), line if line else r"\d+")
-                    self.assertRegex(result.err, place)
+                    self.assertRegex(result.err, r"(?m)^%s:%s: error: \S" % (
+                        re.escape(self.fence.path), place if ":" in place else place + r":\d+"))
                     for word in words:
                         self.assertRegex(result.err, word)
                     self.assertEqual(result.out, "")
                     self.assertLess(len(result.err), 20000)
         self.assertUntouched(generation)
+
+    def test_words_of_nft_are_no_table_names(self):
+        for word in ("table", "ip", "ip6", "inet", "list", "counter", "limit", "map", "set", "add", "delete",
+                     "flush", "rule", "chain", "type", "drop", "accept", "ct", "meta", "log", "hook"):
+            with self.subTest(word):
+                self.fence.config(self.good + "nftables: {table: %s}\n" % word)
+                result = self.assertCode(self.fence.run("check"), 2)
+                self.assertRegex(result.err, r"(?m)^%s:5:19: error: .*%s" % (re.escape(self.fence.path), word))
+                # nft's word, not ours.
+                nft = self.net.router.nft("table inet %s { }\n" % word, check=False)
+                self.assertNotEqual(nft.returncode, 0, "nft takes it")
+
+    def test_each_table_name_that_is_taken_loads(self):
+        for name in ("sipfence", "tables", "_x", "a-b", "x" * 64, "Table"):
+            with self.subTest(name):
+                self.fence.config(self.good + "nftables: {table: %s}\n" % name)
+                script = self.assertCode(self.fence.run("sync", "--dry-run"), 0).out
+                self.net.router.nft(script)
+                self.net.router.nft("delete table inet %s\n" % name)
+
+    def test_64_servers_are_not_too_many(self):
+        self.fence.config(PEER + "resolver: {servers: [%s]}\n" % ", ".join(
+            "192.0.2.%d" % number for number in range(1, 65)))
+        self.assertCode(self.fence.run("check"), 0)
+
+    def test_log_prefixes_that_are_taken_load(self):
+        for prefix in ("a b", "100%", "it's", "#1", "a;b", "{x}", "x" * 60):
+            with self.subTest(prefix):
+                self.fence.config(self.good + 'nftables: {log: {prefix: "%s"}}\n' % prefix)
+                result = self.fence.run("sync", "--dry-run")
+                if result.code == 2:
+                    self.assertRegex(result.err, r"(?m)^%s:5:\d+: error:" % re.escape(self.fence.path))
+                    continue
+                self.assertCode(result, 0)
+                self.net.router.nft(result.out)
+                self.net.router.nft("delete table inet sipfence\n")
 
     def test_column_line_and_caret(self):
         self.fence.config("hold: 1h\nextensions:\n  21: home21.example\n  22: [b.example, home22]\n")

@@ -339,6 +339,66 @@ class Refused(Base):
         self.sync(3, NAME, "refused", "127.0.0.1")
         self.assertIn4("10.1.2.3")
 
+    def test_within_everything_names_no_private_block(self):
+        for within, address in (("0.0.0.0/0", "10.0.0.1"), ("0.0.0.0/0", "192.168.1.77"),
+                                ("8.0.0.0/6", "10.0.0.1"), ("172.0.0.0/8", "172.16.0.1"),
+                                ("100.0.0.0/8", "100.64.0.1"), ("'::/0'", "fd00:1::77"),
+                                ("'fc00::/6'", "fd00:1::77")):
+            with self.subTest(within=within, address=address):
+                self.fresh()
+                good = OLD6 if ":" in address else OLD
+                self.configure(extension="{hosts: [%s], within: [%s, 203.0.113.0/24, '2001:db8::/32']}" % (
+                    NAME, within))
+                self.server.clear()
+                self.server.set(NAME, "AAAA" if ":" in address else "A", answer(good))
+                self.sync(0)
+                self.server.set(NAME, "AAAA" if ":" in address else "A", answer(address))
+                self.sync(3, NAME, "refused", address)
+                (self.assertIn6 if ":" in address else self.assertIn4)(good)
+
+    def test_within_a_private_block_names_it(self):
+        for within, address in (("10.0.0.0/8", "10.0.0.1"), ("10.0.0.0/9", "10.0.0.1"),
+                                ("172.16.0.0/12", "172.31.255.1"), ("192.168.0.0/16", "192.168.9.77"),
+                                ("100.64.0.0/10", "100.64.0.1"), ("'fc00::/7'", "fd00:9::77"),
+                                # The widest does not take back what a narrower one names.
+                                ("0.0.0.0/0, 10.0.0.0/24", "10.0.0.1"),
+                                ("10.0.0.0/24, 0.0.0.0/0", "10.0.0.1")):
+            with self.subTest(within=within, address=address):
+                self.fresh()
+                self.configure(extension="{hosts: [%s], within: [%s]}" % (NAME, within))
+                self.server.clear()
+                self.server.set(NAME, "AAAA" if ":" in address else "A", answer(address))
+                self.sync(0)
+                (self.assertIn6 if ":" in address else self.assertIn4)(address)
+
+    def test_a_prefix_stays_inside_within(self):
+        """The whole prefix of an answer is let in, but never more than `within` has."""
+        for within, length, wanted in (("2001:db8::/64", 16, "2001:db8::/64"),
+                                       ("2001:db8::/64", 64, "2001:db8::/64"),
+                                       ("2001:db8::/32", 64, "2001:db8::/64"),
+                                       ("2001:db8::/32", 16, "2001:db8::/32"),
+                                       ("2001:db8::/32', '2001:db8::/60", 48, "2001:db8::/60"),
+                                       ("2001:db8::10/128", 64, "2001:db8::10")):
+            with self.subTest(within=within, length=length):
+                self.fresh()
+                self.configure(extension="{hosts: [%s], within: ['%s'], ipv6-prefix: %d}" % (
+                    NAME, within, length))
+                self.server.clear()
+                self.server.set(NAME, "AAAA", answer("2001:db8::10"))
+                self.sync(0)
+                inside = [*self.net.pbx.elements("sip_nets6"), *self.net.pbx.elements("sip_hosts6")]
+                self.assertEqual(inside, [wanted])
+
+    def test_a_lowered_limit_bounds_saved_addresses_too(self):
+        self.configure()
+        self.server.set(NAME, "A", answer(OLD, NEW, "203.0.113.78"))
+        self.sync(0)
+        self.assertIn4(OLD, NEW, "203.0.113.78")
+        self.configure("limits: {addresses-per-host: 2}\n")
+        self.server.both(NAME, rcode("SERVFAIL"))
+        self.sync(3, NAME)
+        self.assertLessEqual(len(self.net.pbx.elements("sip_hosts4")), 2)
+
     def test_hold_bounds_refusals_too(self):
         self.start(OLD, more="hold: 2s\n")
         self.server.set(NAME, "A", answer("10.1.2.3"))

@@ -6,13 +6,9 @@ stranger's network, while their name moves; and the first enforcement, which mus
 trunk that was forgotten (design, sections 5 and 6).
 """
 import os
-import pty
 import re
-import select
-import signal
 import socket
 import threading
-import time
 
 from harness import Case, main, wait_until
 
@@ -245,103 +241,6 @@ class FirstEnforcement(Base):
         self.configure()
         self.assertIn("table inet sipfence", self.sync(0, "--dry-run").out)
         self.assertFalse(self.net.pbx.has_table())
-
-
-class Confirm(Base):
-    def on_terminal(self, *options):
-        leader, follower = pty.openpty()
-        child = self.fence.popen("sync", *options, stdin=follower, stdout=follower, stderr=follower,
-                                 text=False)
-        os.close(follower)
-        self.addCleanup(os.close, leader)
-        return child, leader
-
-    def finish(self, child, leader, seconds=10):
-        """Reads the terminal until the program ends; returns (exit code, what it showed)."""
-        shown, deadline = b"", time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if select.select([leader], [], [], 0.05)[0]:
-                try:
-                    shown += os.read(leader, 4096)
-                    continue
-                except OSError:
-                    break
-            if child.poll() is not None:
-                break
-        return child.wait(5), shown.decode(errors="replace")
-
-    def installed(self):
-        return self.net.pbx.has_table()
-
-    def test_nobody_confirms_the_first_table(self):
-        self.configure()
-        child, leader = self.on_terminal("--yes", "--confirm", "3s")
-        start = time.monotonic()
-        self.assertTrue(wait_until(self.installed, 3), "the table must be in force while it waits")
-        code, shown = self.finish(child, leader)
-        self.assertGreater(time.monotonic() - start, 2)
-        self.assertLess(time.monotonic() - start, 6)
-        self.assertFalse(self.installed(), shown)
-        self.assertNotEqual(code, 0, shown)
-        self.assertTrue(self.register(self.net.rogue, ROGUE))
-
-    def test_nobody_confirms_a_changed_table(self):
-        self.configure()
-        self.sync(0, "--yes")
-        self.assertTrue(self.register(self.net.home, HOME))
-        before = self.net.pbx.table()
-        packets = self.net.pbx.elements("sip_hosts4")[HOME]["packets"]
-        self.configure(extensions="22: home22.example")
-        child, leader = self.on_terminal("--yes", "--confirm", "2s")
-        self.assertTrue(wait_until(lambda: HOME not in self.net.pbx.elements("sip_hosts4"), 3))
-        code, shown = self.finish(child, leader)
-        self.assertEqual(self.net.pbx.table(), before, shown)
-        self.assertGreaterEqual(self.net.pbx.elements("sip_hosts4")[HOME]["packets"], packets)
-        self.assertNotEqual(code, 0, shown)
-        self.assertTrue(self.register(self.net.home, HOME))
-
-    def test_confirmed(self):
-        self.configure()
-        child, leader = self.on_terminal("--yes", "--confirm", "3s")
-        self.assertTrue(wait_until(self.installed, 3))
-        time.sleep(0.3)
-        start = time.monotonic()
-        os.write(leader, b"yes\n")
-        code, shown = self.finish(child, leader)
-        self.assertEqual(code, 0, shown)
-        self.assertLess(time.monotonic() - start, 2, "it waited on after the answer")
-        self.assertTrue(self.installed())
-        time.sleep(3.2)
-        self.assertTrue(self.installed(), "taken back although confirmed")
-
-    def test_no_is_not_yes(self):
-        self.configure()
-        child, leader = self.on_terminal("--yes", "--confirm", "3s")
-        self.assertTrue(wait_until(self.installed, 3))
-        time.sleep(0.3)
-        os.write(leader, b"no\n")
-        code, shown = self.finish(child, leader)
-        self.assertNotEqual(code, 0, shown)
-        self.assertFalse(self.installed())
-
-    def test_interrupted_or_hung_up_is_not_confirmed(self):
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            with self.subTest(number.name):
-                self.net.pbx.run(["nft", "flush", "ruleset"])
-                self.configure()
-                child, leader = self.on_terminal("--yes", "--confirm", "20s")
-                self.assertTrue(wait_until(self.installed, 3))
-                time.sleep(0.3)
-                child.send_signal(number)
-                code, shown = self.finish(child, leader)
-                self.assertNotEqual(code, 0, shown)
-                self.assertFalse(self.installed(), shown)
-
-    def test_without_a_terminal_nothing_stays_unconfirmed(self):
-        self.configure()
-        result = self.fence.run("sync", "--yes", "--confirm", "1s")
-        self.assertNotEqual(result.code, 0, result)
-        self.assertFalse(self.installed())
 
 
 if __name__ == "__main__":

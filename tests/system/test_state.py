@@ -3,13 +3,24 @@
 """What sync remembers between runs, and what it does when that is damaged (design, sections 5, 8)."""
 import os
 import random
+import re
 import shutil
 import subprocess
+import time
 
 from harness import Case, end, main, wait_until
-from scripted_dns import answer, nodata, rcode, silence
+from scripted_dns import answer, nodata, rcode, silence, truncated
 
 OLD, NEW = "203.0.113.10", "203.0.113.77"
+
+
+def sealed(data, lines=0):
+    """The state with a last line that fits what stands above (FNV-1a, 64 bits)."""
+    body, end_line = re.fullmatch(rb"(.*\n)(end [^\n]*\n)", data, re.DOTALL).groups()
+    value = 0xcbf29ce484222325
+    for byte in body:
+        value = (value ^ byte) * 0x100000001b3 & (1 << 64) - 1
+    return body + b"end %d %016x\n" % (int(end_line.split()[1]) + lines, value)
 
 
 class Base(Case):
@@ -97,7 +108,7 @@ class Survives(Base):
         before = self.net.pbx.ruleset()
         result = self.sync(1)
         self.assertIn("sipfence", result.err)
-        self.assertRegex(result.err, "(?i)own|not permitted|permission")
+        self.assertRegex(result.err, "(?i)belongs|not permitted|permission")
         self.assertEqual(self.net.pbx.ruleset(), before)
         end(owner)
         self.assertTrue(wait_until(lambda: not self.net.pbx.has_table()))
@@ -184,15 +195,37 @@ class Damaged(Base):
         self.assertEqual(self.addresses(), [])
 
     def test_a_folder_in_its_place(self):
+        """It is no damaged file: nobody knows what it hides. Nothing is touched."""
         self.sync(0)
         path = self.state_file()
         os.unlink(path)
         os.mkdir(path)
-        result = self.fence.run("sync", "--yes")
+        before = self.net.pbx.table()
+        self.server.set("home21.example", "A", answer(NEW))
+        result = self.sync(1)
         self.assertIn(path, result.err)
-        self.assertIn(result.code, (0, 1), result)
-        if result.code == 0:
-            self.assertEqual(self.addresses(), [OLD, "203.0.113.22"])
+        self.assertIn("folder", result.err)
+        self.assertEqual(self.net.pbx.table(), before)
+        self.assertEqual(os.listdir(self.fence.state), [os.path.basename(path)])
+        self.assertTrue(os.path.isdir(path))
+        for option in ("--dry-run", "--diff"):
+            with self.subTest(option):
+                result = self.assertCode(self.fence.run("sync", option), 0)
+                self.assertIn(path, result.err)
+
+    def test_another_version(self):
+        """From a later sipfence: as good as damaged, and kept."""
+        self.assertSetAside(*self.damage(lambda data: sealed(data.replace(b"sipfence-state 1", b"sipfence-state 2"))))
+
+    def test_the_seal_of_these_tests(self):
+        """What sealed() makes is taken: else the tests that edit the state would prove nothing."""
+        path, data = self.damage(sealed)
+        self.dead()
+        result = self.sync(3)
+        self.assertNotIn("damaged", result.err)
+        self.assertEqual(self.addresses(), [OLD, "203.0.113.22"])
+        with open(path, "rb") as file:
+            self.assertEqual(file.read().splitlines()[-1].split()[:1], [b"end"])
 
     def test_damaged_and_dns_dead(self):
         path, _ = self.damage(lambda data: data[:len(data) // 2])
@@ -200,6 +233,143 @@ class Damaged(Base):
         result = self.sync(3)
         self.assertIn(os.path.basename(path), result.err)
         self.assertIn("home21.example", result.err)
+
+
+class Clocks(Base):
+    """The state looks as if it came from another boot, or from another time of this one."""
+
+    def clock(self):
+        """[steady, wall, boottime, boot id] of the saved state."""
+        with open(self.state_file()) as file:
+            found = re.search(r"(?m)^clock (\d+) (\d+) (\d+) (\S+)$", file.read())
+        self.assertTrue(found, "no clock in the state")
+        return [*map(int, found.groups()[:3]), found.group(4)]
+
+    def set_clock(self, wall=0, boottime=0, boot=None):
+        """Moves what the last run noted of its clocks, by seconds."""
+        now = self.clock()
+        line = "clock %d %d %d %s\n" % (now[0], now[1] + wall, max(now[2] + boottime, 0), boot or now[3])
+        with open(self.state_file(), "r+b") as file:
+            data = sealed(re.sub(rb"(?m)^clock .*\n", line.encode(), file.read()))
+            file.seek(0)
+            file.truncate()
+            file.write(data)
+
+    OTHER_BOOT = "01234567-89ab-4cde-8f01-23456789abcd"
+
+    def begin(self, hold):
+        self.configure("hold: %s\n" % hold)
+        self.sync(0)
+        self.dead()
+
+    def test_what_is_noted(self):
+        self.begin("1h")
+        _, wall, boottime, boot = self.clock()
+        self.assertLess(abs(wall - time.time()), 30)
+        self.assertLess(abs(boottime - time.clock_gettime(time.CLOCK_BOOTTIME)), 30)
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            self.assertEqual(boot, file.read().strip())
+
+    def test_booted_in_1970(self):
+        """No battery: the wall clock was far ahead when the state was saved."""
+        self.begin("1h")
+        self.set_clock(wall=20 * 365 * 86400, boot=self.OTHER_BOOT)
+        self.net.pbx.run(["nft", "flush", "ruleset"])
+        self.assertIn("held", self.sync(3).err)
+        self.assertEqual(self.addresses(), [OLD, "203.0.113.22"])
+        # And once that clock is set, the ages go on from there.
+        self.sync(3)
+        self.assertEqual(self.addresses(), [OLD, "203.0.113.22"])
+
+    def test_a_clock_that_is_set_after_boot(self):
+        """Within one boot, the wall clock may jump by years: it ages nothing."""
+        for wall in (-20 * 365 * 86400, 20 * 365 * 86400):
+            with self.subTest(wall=wall):
+                self.good()
+                self.begin("1h")
+                self.set_clock(wall=wall)
+                self.assertIn("held", self.sync(3).err)
+                self.assertEqual(self.addresses(), [OLD, "203.0.113.22"])
+                self.sync(3)
+                self.assertEqual(self.addresses(), [OLD, "203.0.113.22"])
+
+    def test_off_for_longer_than_hold(self):
+        self.begin("24h")
+        self.set_clock(wall=-25 * 3600, boot=self.OTHER_BOOT)
+        self.net.pbx.run(["nft", "flush", "ruleset"])
+        self.sync(3)
+        self.assertEqual(self.addresses(), [])
+
+    def test_off_for_less_than_hold(self):
+        self.begin("24h")
+        self.set_clock(wall=-23 * 3600, boot=self.OTHER_BOOT)
+        self.net.pbx.run(["nft", "flush", "ruleset"])
+        self.assertIn("held", self.sync(3).err)
+        self.assertEqual(self.addresses(), [OLD, "203.0.113.22"])
+        # The time off counts: two hours more, and it is over.
+        self.set_clock(wall=-2 * 3600, boot=self.OTHER_BOOT)
+        self.sync(3)
+        self.assertEqual(self.addresses(), [])
+
+    def test_time_of_this_boot_counts(self):
+        """A real one: a time namespace whose boot lies 25 hours further back."""
+        later = ["unshare", "-T", "--fork", "--boottime", str(25 * 3600)]
+        try:
+            self.net.pbx.run([*later, "true"])
+        except RuntimeError as error:
+            self.skipTest("no time namespaces here: %s" % error)
+        self.begin("24h")
+        self.sync(3)
+        self.assertEqual(self.addresses(), [OLD, "203.0.113.22"])
+        self.sync(3, prefix=later)
+        self.assertEqual(self.addresses(), [])
+
+    def test_gone_runs_by_the_same_clock(self):
+        self.configure("gone: 1h\n")
+        self.sync(0)
+        for name in ("home21.example", "home22.example"):
+            self.server.both(name, rcode("NXDOMAIN"))
+        self.sync(3)
+        self.set_clock(wall=-7200)
+        self.sync(3)
+        self.assertEqual(self.addresses(), [OLD, "203.0.113.22"])
+        self.set_clock(wall=-7200, boot=self.OTHER_BOOT)
+        self.sync(3)
+        self.assertEqual(self.addresses(), [])
+
+    def test_a_state_without_a_clock(self):
+        """As an earlier version has written it."""
+        self.begin("1h")
+        with open(self.state_file(), "r+b") as file:
+            data = sealed(re.sub(rb"(?m)^clock .*\n", b"", file.read()), lines=-1)
+            file.seek(0)
+            file.truncate()
+            file.write(data)
+        result = self.fence.run("sync", "--yes")
+        self.assertEqual(result.code, 3, result)
+        if "damaged" not in result.err:
+            self.assertEqual(self.addresses(), [OLD, "203.0.113.22"])
+
+
+class Trunks(Base):
+    def test_a_pool_that_returns_others_each_time(self):
+        """64 new addresses in each answer, all of them to linger: the state stays readable."""
+        self.fence.config("peers: {pool: {hosts: [pool.example]}}\nlinger: {peers: 1d}\n"
+                          + self.server.resolver("2s"))
+        for run in range(30):
+            self.server.set("pool.example", "A", truncated(answer(
+                *["45.0.%d.%d" % (run, number) for number in range(1, 65)])))
+            result = self.sync(0)
+            self.assertNotIn("damaged", result.err, "run %d" % run)
+            self.assertEqual(sorted(self.fence.saved()), ["state"])
+            with open(self.state_file()) as file:
+                retired = re.findall(r"(?m)^retired \d+ 45\.0\.(\d+)\.\d+$", file.read())
+            self.assertEqual(len(retired), min(run * 64, 256))
+            # The oldest are the ones to go.
+            self.assertEqual({int(number) for number in retired}, set(range(max(run - 4, 0), run)))
+        inside = {int(address.split(".")[2]) for address in self.addresses()}
+        self.assertEqual(inside, {25, 26, 27, 28, 29})
+        self.assertEqual(len(self.addresses()), 64 + 256)
 
 
 class Folders(Base):

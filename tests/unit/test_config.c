@@ -247,6 +247,15 @@ static void assert_ports(const struct service *service, const char *expected)
 	assert_string_equal(text, expected);
 }
 
+static void assert_server(const struct config_server *server, const char *addr, unsigned port)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	addr_print(&server->addr, text);
+	assert_string_equal(text, addr);
+	assert_int_equal(server->port, port);
+}
+
 /* Good configs. */
 
 static const char whole_config[] =
@@ -339,8 +348,8 @@ static void assert_whole_guards(const struct config *config)
 static void assert_whole_settings(const struct config *config)
 {
 	assert_int_equal(config->resolver.server_count, 2);
-	assert_string_equal(config->resolver.servers[0], "127.0.0.1");
-	assert_string_equal(config->resolver.servers[1], "[2001:db8::53]:5353");
+	assert_server(&config->resolver.servers[0], "127.0.0.1", 53);
+	assert_server(&config->resolver.servers[1], "2001:db8::53", 5353);
 	assert_int_equal(config->resolver.timeout_ms, 4500);
 	assert_int_equal(config->resolver.in_flight, 300);
 	assert_int_equal(config->refresh_min, 20);
@@ -521,19 +530,41 @@ static void test_forms_of_servers(void **state)
 	struct config *config =
 		load("peers: {a: b.c}\n"
 		     "resolver:\n"
-		     "  servers: [\"192.0.2.1\", \"192.0.2.1:53\", \"2001:DB8::1\", "
-		     "\"[2001:db8::1]:53\", \"[2001:db8::2]\"]\n"
+		     "  servers: [\"192.0.2.1\", \"192.0.2.1:65535\", \"2001:DB8::1\", "
+		     "\"[2001:db8::1]:5353\", \"[2001:db8::2]\", \"[2001:db8::3]:53\"]\n"
 		     "nftables: {log: off}\n");
 
 	(void)state;
-	assert_int_equal(config->resolver.server_count, 5);
-	assert_string_equal(config->resolver.servers[0], "192.0.2.1");
-	assert_string_equal(config->resolver.servers[1], "192.0.2.1:53");
-	assert_string_equal(config->resolver.servers[2], "2001:db8::1");
-	assert_string_equal(config->resolver.servers[3], "[2001:db8::1]:53");
-	assert_string_equal(config->resolver.servers[4], "2001:db8::2");
+	assert_int_equal(config->resolver.server_count, 6);
+	assert_server(&config->resolver.servers[0], "192.0.2.1", 53);
+	assert_server(&config->resolver.servers[1], "192.0.2.1", 65535);
+	assert_server(&config->resolver.servers[2], "2001:db8::1", 53);
+	assert_server(&config->resolver.servers[3], "2001:db8::1", 5353);
+	assert_server(&config->resolver.servers[4], "2001:db8::2", 53);
+	assert_server(&config->resolver.servers[5], "2001:db8::3", 53);
 	assert_int_equal(config->log_rate, 0);
 	config_free(config);
+}
+
+static void print_servers(struct text *yaml, unsigned count)
+{
+	text_puts(yaml, "peers: {a: b.c}\nnftables: {log: off}\nresolver:\n  servers:\n");
+	for (unsigned i = 1; i <= count; i++)
+		text_printf(yaml, "  - 192.0.2.%u\n", i);
+}
+
+static void test_most_servers(void **state)
+{
+	struct text yaml = {0};
+	struct config *config;
+
+	(void)state;
+	print_servers(&yaml, CONFIG_MAX_SERVERS);
+	config = load(text_string(&yaml));
+	assert_int_equal(config->resolver.server_count, CONFIG_MAX_SERVERS);
+	assert_server(&config->resolver.servers[63], "192.0.2.64", 53);
+	config_free(config);
+	text_free(&yaml);
 }
 
 static void test_durations(void **state)
@@ -927,6 +958,45 @@ static void test_too_many_services(void **state)
 	text_free(&yaml);
 }
 
+/* Said once, at the first one too many. */
+static void test_too_many_servers(void **state)
+{
+	(void)state;
+	for (unsigned more = 1; more < 3; more++) {
+		struct text yaml = {0};
+
+		print_servers(&yaml, CONFIG_MAX_SERVERS + more);
+		expect_error(text_string(&yaml),
+			"t.yaml:69:5: error: too many DNS servers; 64 are allowed\n"
+			"  - 192.0.2.65\n    ^\n");
+		text_free(&yaml);
+	}
+}
+
+static void test_bad_servers(void **state)
+{
+	static const char *const no_address[] = {
+		"192.0.2.300", "[::1", "[::1]x", "[192.0.2.1]:53", "::1::", "example.org:53"};
+	static const char *const no_port[] = {"192.0.2.1:", "[::1]:", "192.0.2.1:5x",
+		"192.0.2.1:70000", "192.0.2.1:-1", "[::1]:0"};
+
+	(void)state;
+	for (size_t i = 0; i < 12; i++) {
+		const char *server = i < 6 ? no_address[i] : no_port[i - 6];
+		char yaml[128], expected[512];
+
+		snprintf(yaml, sizeof(yaml), "resolver: {servers: '%s'}\n", server);
+		snprintf(expected, sizeof(expected), "t.yaml:1:21: error: \"%s\"%s\n%s%20s^\n",
+			server,
+			i < 6 ? " is not a DNS server: an address is needed, with a port or "
+				"without (\"192.0.2.53\", \"192.0.2.53:5353\", "
+				"\"[2001:db8::53]:5353\")"
+			      : ": a port is a number from 1 to 65535",
+			yaml, "");
+		expect_error(yaml, expected);
+	}
+}
+
 /* The message about `value` of a key of the top. */
 static void expect_value_error(const char *key, const char *value, const char *message)
 {
@@ -982,20 +1052,20 @@ static void test_bad_nested_values(void **state)
 			"number from 1 to 10000 is needed\n"
 			"resolver: {timeout: 61s, in-flight: 0}\n"
 			"                                    ^\n"},
-		{"resolver: {servers: ['192.0.2.1:0', '0.0.0.0', '192.0.2.1', '192.0.2.1']}\n",
+		{"resolver: {servers: ['192.0.2.1:0', '0.0.0.0', '192.0.2.1', '192.0.2.1:53']}\n",
 			"t.yaml:1:22: error: \"192.0.2.1:0\": a port is a number from 1 to 65535\n"
 			"resolver: {servers: ['192.0.2.1:0', '0.0.0.0', '192.0.2.1', "
-			"'192.0.2.1']}\n"
+			"'192.0.2.1:53']}\n"
 			"                     ^\n"
 			"t.yaml:1:37: error: \"0.0.0.0\" cannot be asked: it is the unspecified "
 			"address\n"
 			"resolver: {servers: ['192.0.2.1:0', '0.0.0.0', '192.0.2.1', "
-			"'192.0.2.1']}\n"
+			"'192.0.2.1:53']}\n"
 			"                                    ^\n"
 			"t.yaml:1:61: error: server \"192.0.2.1\" stands here twice; first in line "
 			"1\n"
 			"resolver: {servers: ['192.0.2.1:0', '0.0.0.0', '192.0.2.1', "
-			"'192.0.2.1']}\n"
+			"'192.0.2.1:53']}\n"
 			"                                                            ^\n"},
 		{"resolver: {servers: dns.example}\n",
 			"t.yaml:1:21: error: \"dns.example\" is not a DNS server: an address is "
@@ -1020,7 +1090,7 @@ static void test_bad_nested_values(void **state)
 			"nftables: {table: 'a b', lock: on, log: {rate: 6, prefix: 'a\"b'}}\n"
 			"                                               ^\n"
 			"t.yaml:1:59: error: a log prefix has up to 64 printable ASCII characters, "
-			"no quote and no backslash\n"
+			"no quote, no backslash and no $\n"
 			"nftables: {table: 'a b', lock: on, log: {rate: 6, prefix: 'a\"b'}}\n"
 			"                                                          ^\n"},
 	};
@@ -1390,6 +1460,7 @@ int main(void)
 		cmocka_unit_test(test_guards_are_stable),
 		cmocka_unit_test(test_forms_of_services),
 		cmocka_unit_test(test_forms_of_servers),
+		cmocka_unit_test(test_most_servers),
 		cmocka_unit_test(test_durations),
 		cmocka_unit_test(test_bad_yaml),
 		cmocka_unit_test(test_bad_bytes),
@@ -1401,6 +1472,8 @@ int main(void)
 		cmocka_unit_test(test_bad_owners),
 		cmocka_unit_test(test_bad_services),
 		cmocka_unit_test(test_too_many_services),
+		cmocka_unit_test(test_too_many_servers),
+		cmocka_unit_test(test_bad_servers),
 		cmocka_unit_test(test_bad_values),
 		cmocka_unit_test(test_bad_nested_values),
 		cmocka_unit_test(test_unsupported_keys),

@@ -605,6 +605,21 @@ static void test_many(void **state)
 	for (size_t i = 1; i < answer.count; i++)
 		assert_true(addr_compare(&answer.addrs[i - 1], &answer.addrs[i]) < 0);
 
+	/* Duplicates do not hide the surplus; where there is none they count as one. */
+	for (uint32_t same = DNS_MAX_RECORDS - 20; same < DNS_MAX_RECORDS + 10; same++) {
+		start(QR, ASKED, DNS_A);
+		for (uint32_t i = 0; i < same; i++)
+			put_a(NULL, 60, 0x14000000);
+		for (uint32_t i = 1; i < 20; i++)
+			put_a(NULL, 60, 0x14000000 + i);
+		answer = decode(DNS_A);
+		if (same + 19 <= DNS_MAX_RECORDS)
+			assert_int_equal(answer.count, 20);
+		else
+			assert_true(answer.count > CONFIG_MAX_ADDRESSES);
+	}
+
+	/* The first targets in the message stay. */
 	start(QR, ASKED, DNS_SRV);
 	for (unsigned i = DNS_MAX_TARGETS + 9; i-- > 0;) {
 		target[1] = (char)('0' + i / 10);
@@ -615,6 +630,7 @@ static void test_many(void **state)
 	assert_int_equal(answer.count, DNS_MAX_TARGETS);
 	for (size_t i = 1; i < answer.count; i++)
 		assert_true(strcmp(answer.targets[i - 1], answer.targets[i]) < 0);
+	assert_string_equal(answer.targets[0], "s09.example.org");
 }
 
 /* A message with something of everything. */

@@ -264,6 +264,8 @@ static void test_guard(void **state)
 	struct prefix within[] = {{addr("10.0.0.0"), 8}, {addr("203.0.113.0"), 24}};
 	struct guard open = {.max_addresses = 8};
 	struct guard narrow = {.within = within, .within_count = 2, .max_addresses = 8};
+	struct prefix everywhere = {addr("0.0.0.0"), 0};
+	struct guard wide = {.within = &everywhere, .within_count = 1, .max_addresses = 8};
 	struct addr own_addr = addr("203.0.113.1"), many[9];
 	struct own_addresses own = {.addrs = &own_addr, .count = 1};
 	struct answer answer = {.kind = ANSWER_ADDRESSES, .addrs = &own_addr, .count = 1};
@@ -277,6 +279,9 @@ static void test_guard(void **state)
 	assert_int_equal(guard_one(&narrow, "10.1.2.3").kind, ANSWER_ADDRESSES);
 	assert_int_equal(guard_one(&narrow, "198.51.100.66").reason, REASON_OUTSIDE);
 	assert_int_equal(guard_one(&narrow, "127.0.0.1").reason, REASON_SPECIAL);
+	/* Everywhere is no name for a private block. */
+	assert_int_equal(guard_one(&wide, "10.1.2.3").reason, REASON_PRIVATE);
+	assert_int_equal(guard_one(&wide, "198.51.100.1").kind, ANSWER_ADDRESSES);
 	assert_int_equal(answer_guard(&answer, &narrow, &own).reason, REASON_OWN_ADDRESS);
 	for (size_t i = 0; i < 9; i++) {
 		many[i] = addr("203.0.113.10");

@@ -556,6 +556,54 @@ static void test_drop_stands_alone(void **state)
 	}
 }
 
+static void test_a_service_is_new_when_a_port_of_it_was_open(void **state)
+{
+	struct port_range ranges[] = {{PROTOCOL_UDP, 5060, 5060}, {PROTOCOL_TCP, 5060, 5061}};
+	struct service service = {.name = "sip", .ports = ranges, .port_count = 2};
+	struct enforced_port kernel[] = {{PROTOCOL_UDP, 5060, 5060}, {PROTOCOL_TCP, 5060, 5060}};
+	struct enforced_port saved[] = {{PROTOCOL_TCP, 5000, 6000}};
+	struct enforced_ports before[] = {{kernel, 2}, {saved, 0}};
+
+	(void)state;
+	assert_true(service_is_new(&service, before, 2)); /* tcp 5061 */
+	before[1].count = 1;
+	assert_false(service_is_new(&service, before, 2));
+	before[0].count = 0;
+	assert_true(service_is_new(&service, before, 2)); /* udp 5060 */
+	assert_true(enforced_has(&before[1], PROTOCOL_TCP, 6000));
+	assert_false(enforced_has(&before[1], PROTOCOL_TCP, 6001));
+	assert_false(enforced_has(&before[1], PROTOCOL_UDP, 5060));
+}
+
+/* `ipv6-prefix` never widens an answer past the `within` that it was judged by. */
+static void test_within_bounds_the_prefix(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct prefix within = {addr("2001:db8:0:1::"), 64};
+	struct addr inside = addr("2001:db8:0:1::7"), outside = addr("2001:db8:0:2::7");
+	struct answer answer = {.kind = ANSWER_ADDRESSES, .addrs = &inside, .count = 1};
+	struct world world;
+
+	(void)state;
+	make_world(&world, &dice, false);
+	clear_world(&world);
+	world.config.owner_count = 1;
+	world.config.local_subnet_count = 0;
+	world.guard = (struct guard){.within = &within, .within_count = 1, .max_addresses = 8};
+	world.owners[0] = (struct owner){.id = "21",
+		.names = world.names[0],
+		.name_count = 1,
+		.services = 1,
+		.ipv6_prefix = 16};
+	assert_int_equal(roster_build(&world.config, NULL, &world.roster), 0);
+	assert_int_equal(host_take(&world.roster->hosts[0], FAMILY_IPV6, &answer, 0, NOW), 1);
+	allowlist_build(&world.config, world.roster, NOW, &world.allowlist);
+	ruleset_build(&world.config, &world.allowlist, &world.ruleset);
+	assert_true(ruleset_permits(world.ruleset, 0, &inside));
+	assert_false(ruleset_permits(world.ruleset, 0, &outside));
+	clear_world(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -569,6 +617,8 @@ int main(void)
 		cmocka_unit_test(test_full_revoked_set_never_grows_past_its_size),
 		cmocka_unit_test(test_another_shape_is_swapped),
 		cmocka_unit_test(test_drop_stands_alone),
+		cmocka_unit_test(test_a_service_is_new_when_a_port_of_it_was_open),
+		cmocka_unit_test(test_within_bounds_the_prefix),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

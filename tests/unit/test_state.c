@@ -9,6 +9,16 @@
 enum { ROUNDS = 500, HOSTS = 6, NOW = 1700000000 };
 
 static const struct own_addresses no_own = {0};
+static const struct steady clock_then = {.now = NOW + 5,
+	.at = {.wall = NOW, .boottime = 77, .boot_id = "5c3a0d1e-0000-4000-8000-000000000000"}};
+static const struct enforced_port ports[] = {
+	{PROTOCOL_UDP, 5060, 5060}, {PROTOCOL_TCP, 5060, 5061}};
+static const struct enforced_ports enforced = {ports, 2}, nothing_enforced = {NULL, 0};
+
+static void print_state(const struct roster *roster, const struct config *config, struct text *text)
+{
+	state_print(roster, config, &clock_then, &enforced, text);
+}
 
 struct world {
 	struct config config;
@@ -59,6 +69,7 @@ static void make_world(struct world *world, struct dice *dice)
 		.owners = world->owner,
 		.owner_count = 2,
 		.hold = INT32_MAX,
+		.table = "sipfence",
 		.linger = {3600, 3600},
 	};
 	for (size_t i = 0; i < HOSTS; i++) {
@@ -122,12 +133,20 @@ static void test_print_then_parse_gives_the_same(void **state)
 		make_world(&world, &dice);
 		for (size_t j = 0; j < world.roster->host_count; j++)
 			world.roster->hosts[j].told = (uint8_t)dice_roll(&dice, HOST_EXPIRED + 1);
-		state_print(world.roster, &world.config, &text);
+		print_state(world.roster, &world.config, &text);
 		assert_int_equal(state_parse(text.data, text.length, &saved, &line), 0);
 		assert_int_equal(saved->host_count, world.roster->host_count);
 		for (size_t j = 0; j < saved->host_count; j++)
 			assert_same_host(&saved->hosts[j].host, &world.roster->hosts[j]);
 		assert_int_equal(saved->srv_count, 1);
+		assert_memory_equal(&saved->clock, &clock_then, sizeof(clock_then));
+		assert_string_equal(saved->table, "sipfence");
+		assert_int_equal(saved->enforced_count, 2);
+		for (size_t j = 0; j < 2; j++) {
+			assert_int_equal(saved->enforced[j].protocol, ports[j].protocol);
+			assert_int_equal(saved->enforced[j].first, ports[j].first);
+			assert_int_equal(saved->enforced[j].last, ports[j].last);
+		}
 		assert_string_equal(saved->srvs[0].targets[0], "t1.example");
 		assert_string_equal(saved->srvs[0].retired[0].target, "t2.example");
 		state_free(saved);
@@ -150,12 +169,12 @@ static void test_restore_gives_the_roster_back(void **state)
 	for (size_t i = 0; i < world.roster->host_count; i++)
 		host_restore(&world.roster->hosts[i], NOW + 10);
 	lookup_restore(&world.roster->srvs[0].lookup, NOW + 10);
-	state_print(world.roster, &world.config, &text);
+	print_state(world.roster, &world.config, &text);
 	assert_int_equal(state_parse(text.data, text.length, &saved, &line), 0);
 	assert_int_equal(state_restore_srvs(saved, fresh.roster, NOW + 10), 0);
 	assert_int_equal(
 		state_restore_hosts(saved, &fresh.config, &no_own, fresh.roster, NOW + 10), 0);
-	state_print(fresh.roster, &fresh.config, &again);
+	print_state(fresh.roster, &fresh.config, &again);
 	assert_string_equal(text.data, again.data);
 	state_free(saved);
 	text_free(&text);
@@ -176,7 +195,7 @@ static void test_restore_obeys_the_guard_of_today(void **state)
 	(void)state;
 	make_world(&world, &dice);
 	make_world(&fresh, NULL);
-	state_print(world.roster, &world.config, &text);
+	print_state(world.roster, &world.config, &text);
 	assert_int_equal(state_parse(text.data, text.length, &saved, &line), 0);
 	fresh.guards[0] = (struct guard){
 		.within = &nowhere, .within_count = 1, .max_addresses = 8, .fingerprint = 99};
@@ -196,6 +215,63 @@ static void test_restore_obeys_the_guard_of_today(void **state)
 	roster_free(fresh.roster);
 }
 
+static void test_enforced_ports_are_forgotten(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct text text = {0}, without = {0}, expected = {0};
+	struct world world;
+
+	(void)state;
+	make_world(&world, &dice);
+	print_state(world.roster, &world.config, &text);
+	state_print(world.roster, &world.config, &clock_then, &nothing_enforced, &expected);
+	state_forget_enforced(text.data, text.length, &without);
+	assert_string_equal(without.data, expected.data);
+	text_free(&text);
+	text_free(&without);
+	text_free(&expected);
+	roster_free(world.roster);
+}
+
+/* The longest that one name can remember: what is written is also read. */
+static void test_as_many_retired_as_there_can_be(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct saved_state *saved = NULL;
+	struct text text = {0};
+	struct world world;
+	size_t line;
+
+	(void)state;
+	make_world(&world, &dice);
+	for (unsigned round = 0; round < 3 * RETIRED_MAX; round++) {
+		struct addr value = {.family = FAMILY_IPV4,
+			.bytes = {45, 0, (uint8_t)(round >> 8), (uint8_t)round}};
+		struct answer answer = {.kind = ANSWER_ADDRESSES, .addrs = &value, .count = 1};
+		char target[32];
+		const char *targets[] = {target};
+
+		assert_int_equal(host_take(&world.roster->hosts[0], FAMILY_IPV4, &answer, 86400,
+					 NOW + round),
+			1);
+		snprintf(target, sizeof(target), "t%u.example", 100 + round);
+		answer.targets = targets;
+		assert_int_equal(srv_take(&world.roster->srvs[0], &answer, NOW + round), 1);
+	}
+	assert_int_equal(world.roster->hosts[0].retired_count, RETIRED_MAX);
+	assert_int_equal(world.roster->srvs[0].retired_count, RETIRED_MAX);
+	/* The oldest are forgotten. */
+	assert_int_equal(
+		world.roster->hosts[0].retired[RETIRED_MAX - 1].when, NOW + 3 * RETIRED_MAX - 1);
+	print_state(world.roster, &world.config, &text);
+	assert_int_equal(state_parse(text.data, text.length, &saved, &line), 0);
+	assert_same_host(&saved->hosts[0].host, &world.roster->hosts[0]);
+	assert_int_equal(saved->srvs[0].retired_count, RETIRED_MAX);
+	state_free(saved);
+	text_free(&text);
+	roster_free(world.roster);
+}
+
 static void assert_refused(const char *data, size_t length)
 {
 	struct saved_state *saved = NULL;
@@ -213,7 +289,7 @@ static void test_every_damage_is_found(void **state)
 
 	(void)state;
 	make_world(&world, &dice);
-	state_print(world.roster, &world.config, &text);
+	print_state(world.roster, &world.config, &text);
 	for (size_t i = 0; i < text.length; i++) {
 		assert_refused(text.data, i);
 		text.data[i] = (char)(text.data[i] ^ 1);
@@ -245,7 +321,7 @@ static void test_nonsense_is_refused(void **state)
 		"host a.example 0000000000000000 1\ntargets 1 1 0 1 0 1 0\n",
 		"host a.example 0000000000000000\n",
 		"host a.example 000 1\n",
-		"host a.example 0000000000000000 77\n",
+		"host a.example 0000000000000000 256\n",
 		"host no_dot 0000000000000000 1\n",
 		"host a.example 0000000000000000 1\nlookup 5 1 1 0 1 0 1 0\n",
 		"host a.example 0000000000000000 1\nlookup 4 1 1 0 1 0 9 0\n",
@@ -257,6 +333,10 @@ static void test_nonsense_is_refused(void **state)
 		"host a.example 0000000000000000 1 x\n",
 		"srv _sip._udp.example 1\ntargets 1 1 0 1 0 1 0 bad..name\n",
 		"nothing\n",
+		"clock 1 1 1\n",
+		"clock 1 1 1 this-is-no-boot-id-since-it-is-far-too-long\n",
+		"enforced sipfence 17 5060\n",
+		"enforced sipfence 17 5060 70000\n",
 		"\n",
 	};
 
@@ -278,6 +358,8 @@ int main(void)
 		cmocka_unit_test(test_print_then_parse_gives_the_same),
 		cmocka_unit_test(test_restore_gives_the_roster_back),
 		cmocka_unit_test(test_restore_obeys_the_guard_of_today),
+		cmocka_unit_test(test_enforced_ports_are_forgotten),
+		cmocka_unit_test(test_as_many_retired_as_there_can_be),
 		cmocka_unit_test(test_every_damage_is_found),
 		cmocka_unit_test(test_nonsense_is_refused),
 	};

@@ -1,0 +1,164 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+The tree builds without a warning on Debian 13, by gcc and by clang, with its c-ares 1.34, and its
+unit tests pass there (design, section 7).
+
+Needs root, debootstrap and a Debian mirror, that of this machine's own apt. The chroot is made anew
+each time, unless SIPFENCE_DEBIAN13 names a folder for it, which is kept, and used again.
+"""
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+from harness import PATH, REPO, SKIP, Runner
+
+RELEASE = "trixie"
+MINUTES = 8  # for all of it
+MORE = ["clang", "libcmocka-dev"]
+TREE = ["cmd", "examples", "lib", "tests", "meson.build", "LICENSE", "README.md"]
+ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
+
+
+def build_packages():
+    """Those of section [build] of tests/packages."""
+    section, found = None, []
+    with open(os.path.join(REPO, "tests/packages")) as file:
+        for line in file:
+            line = line.strip()
+            if line.startswith("["):
+                section = line
+            elif section == "[build]" and line and not line.startswith("#"):
+                found.append(line)
+    return found
+
+
+def mirrors():
+    """Where apt of this machine gets Debian from."""
+    done = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI)",
+                           "Created-By: Packages", "Label: Debian"],
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=60)
+    return list(dict.fromkeys(done.stdout.split()))
+
+
+class Debian13(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        if os.geteuid() != 0 or os.environ.get("SIPFENCE_TEST_UNPRIVILEGED"):
+            raise unittest.SkipTest("a chroot needs root")
+        for program in ("debootstrap", "chroot", "apt-get"):
+            if not shutil.which(program, path=PATH):
+                raise unittest.SkipTest(program + " is missing")
+        cls.deadline = time.monotonic() + MINUTES * 60
+        cls.root = os.environ.get("SIPFENCE_DEBIAN13")
+        if not cls.root:
+            cls.root = tempfile.mkdtemp(prefix="sipfence-debian13-")
+            cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+            os.chmod(cls.root, 0o755)
+        cls.root = os.path.abspath(cls.root)
+        cls.fill()
+        cls.work = tempfile.mkdtemp(prefix="sipfence-", dir=os.path.join(cls.root, "tmp"))
+        cls.addClassCleanup(shutil.rmtree, cls.work, ignore_errors=True)
+        os.mkdir(os.path.join(cls.work, "tree"))
+        for name in TREE:
+            source, target = os.path.join(REPO, name), os.path.join(cls.work, "tree", name)
+            if os.path.isdir(source):
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+
+    @classmethod
+    def run_bounded(cls, argv, **more):
+        """Like subprocess.run, ended with all its children when the time is over."""
+        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                 stderr=subprocess.STDOUT, text=True, errors="replace",
+                                 start_new_session=True, env=dict(ENVIRONMENT, **more))
+        try:
+            output, _ = child.communicate(timeout=max(cls.deadline - time.monotonic(), 1))
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            output, _ = child.communicate()
+            output += "\n(ended: all of this may take %d minutes)\n" % MINUTES
+        return subprocess.CompletedProcess(argv, child.returncode, output)
+
+    @classmethod
+    def inside(cls, *argv, **more):
+        return cls.run_bounded(["chroot", cls.root, *argv], **more)
+
+    @classmethod
+    def fill(cls):
+        """Makes the chroot, or what it lacks; skips where that can't be."""
+        packages = build_packages() + MORE
+        if not os.path.exists(os.path.join(cls.root, "etc/debian_version")):
+            problem = "apt knows no mirror of Debian"
+            for mirror in mirrors():
+                done = cls.run_bounded(["debootstrap", "--variant=minbase", "--include=" + ",".join(packages),
+                                        RELEASE, cls.root, mirror])
+                if done.returncode == 0:
+                    return
+                problem = "debootstrap: " + " / ".join(done.stdout.strip().splitlines()[-3:])
+            raise unittest.SkipTest(problem)
+        done = cls.inside("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\\n")
+        here = {line.split()[0] for line in done.stdout.splitlines() if line.endswith(" installed")}
+        missing = [package for package in packages if package not in here]
+        if missing:
+            for argv in (["apt-get", "-q", "update"],
+                         ["apt-get", "-q", "install", "-y", "--no-install-recommends", *missing]):
+                done = cls.inside(*argv)
+                if done.returncode != 0:
+                    raise unittest.SkipTest("apt-get: " + " / ".join(done.stdout.strip().splitlines()[-3:]))
+
+    def place(self, name):
+        return "/tmp/%s/%s" % (os.path.basename(self.work), name)
+
+    def test_it_is_debian_13_with_c_ares_1_34(self):
+        with open(os.path.join(self.root, "etc/debian_version")) as file:
+            self.assertRegex(file.read(), r"^13\.")
+        version = self.inside("pkg-config", "--modversion", "libcares").stdout.strip()
+        self.assertGreaterEqual([int(part) for part in version.split(".")], [1, 34], version)
+
+    def build_and_test(self, compiler):
+        folder = self.place(compiler)
+        for argv in (["meson", "setup", "-Dwerror=true", folder, self.place("tree")],
+                     ["ninja", "-j", "2", "-C", folder]):
+            done = self.inside(*argv, CC=compiler)
+            self.assertEqual(done.returncode, 0, done.stdout[-8000:])
+            self.assertNotRegex(done.stdout, r"(?m)warning:")
+        self.assertRegex(self.inside(folder + "/cmd/sipfence/sipfence", "--version").stdout, r"^sipfence \d")
+        tests = sorted(name for name in os.listdir(os.path.join(self.work, compiler, "tests"))
+                       if re.fullmatch(r"test_\w+", name))
+        self.assertTrue(tests, "no unit tests were built")
+        for name in tests:
+            with self.subTest(name):
+                done = self.inside("%s/tests/%s" % (folder, name))
+                self.assertEqual(done.returncode, 0, done.stdout[-8000:])
+                self.assertIn("[       OK ]", done.stdout)
+
+    def test_gcc(self):
+        self.build_and_test("gcc")
+
+    def test_clang(self):
+        self.build_and_test("clang")
+
+
+def main():
+    """As harness.main(), but in no network namespace: debootstrap needs the mirror."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    result = unittest.main(module="__main__", testRunner=Runner, exit=False).result
+    for test, reason in result.skipped:
+        print("skipped: %s: %s" % (test, reason), file=sys.stderr)
+    sys.stderr.flush()
+    print("%d passed, %d failed, %d skipped" % (result.passed, result.failed, result.skips), flush=True)
+    if result.failed:
+        sys.exit(1)
+    sys.exit(SKIP if result.skips and not result.passed else 0)
+
+
+if __name__ == "__main__":
+    main()

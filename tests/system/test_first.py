@@ -1,0 +1,227 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+When a sync asks before it enforces: for (protocol, port) pairs that neither the kernel's table nor
+the last run enforced, when somebody who is not listed talks to them now (design, section 5).
+"""
+import os
+
+from harness import Case, main, reaches
+from scripted_dns import answer
+
+PBX, HOME, TRUNK, SCANNER = "192.0.2.10", "203.0.113.10", "198.51.100.67", "198.51.100.66"
+WEB = "services: {web: {udp: [8080]}}\nlocal-services: [sip, web]\n"
+
+
+class Base(Case):
+    shared_net = True
+
+    def setUp(self):
+        super().setUp()
+        self.server = self.dns()
+        self.server.set("home21.example", "A", answer(HOME))
+        self.track()
+        self.configure()
+
+    def configure(self, more=""):
+        self.fence.config("extensions: {21: home21.example}\nlocal-subnets: [192.168.1.0/24]\n"
+                          + self.server.resolver() + more)
+
+    def track(self):
+        """Connections are tracked in a namespace only where a rule wants it; none is known now."""
+        self.net.pbx.nft("table inet filter {\n chain input {\n  type filter hook input priority 0;\n"
+                         "  ct state established,related accept\n }\n}\n")
+        self.net.pbx.run(["conntrack", "-F"])
+
+    def talk(self, source, port=5060):
+        self.assertTrue(reaches(self.net.rogue, source, self.net.pbx, PBX, port))
+        self.assertIn(source, self.net.pbx.run(["conntrack", "-L"]).stdout)
+
+    def reboot(self):
+        self.net.pbx.run(["nft", "flush", "ruleset"])
+        self.track()
+
+    def forget(self):
+        for name in self.fence.saved():
+            os.unlink(os.path.join(self.fence.state, name))
+
+    def sync(self, *options):
+        result = self.assertCode(self.fence.run("sync", *options), 0)
+        self.assertNotIn("--yes", result.err)
+        return result
+
+    def assertAsks(self, *listed, others=(), options=()):
+        before = self.net.pbx.generation()
+        result = self.assertCode(self.fence.run("sync", *options), 2)
+        self.assertIn("--yes", result.err)
+        for address in listed:
+            self.assertIn(address, result.err)
+        for address in (HOME, *others):
+            self.assertNotIn(address, result.err)
+        self.assertEqual(self.net.pbx.generation(), before, "it asks, and installs")
+        return result
+
+
+class First(Base):
+    needs = ("conntrack",)
+
+    def test_new_machine(self):
+        self.talk(TRUNK)
+        self.assertTrue(reaches(self.net.home, HOME, self.net.pbx, PBX))
+        self.assertAsks(TRUNK)
+        # Asking is no answer: the question stays.
+        self.assertAsks(TRUNK)
+        self.sync("--yes")
+        self.sync()
+
+    def test_reboot_with_a_scanner(self):
+        self.sync("--yes")
+        self.reboot()
+        self.talk(SCANNER)
+        self.sync()
+        self.assertTrue(self.net.pbx.has_table())
+        self.assertFalse(reaches(self.net.rogue, SCANNER, self.net.pbx, PBX))
+
+    def test_what_another_table_enforced_is_not_this_ones(self):
+        self.sync("--yes")
+        self.reboot()
+        self.talk(SCANNER)
+        self.configure("nftables: {table: other}\n")
+        self.assertAsks(SCANNER)
+
+    def test_an_empty_table_enforces_nothing(self):
+        self.net.pbx.nft("table inet sipfence { }\n")
+        self.talk(TRUNK)
+        self.assertAsks(TRUNK)
+
+    def test_a_table_whose_drop_is_gone_enforces_nothing(self):
+        """Somebody took the verdicts out by hand, and the state is lost."""
+        self.sync("--yes")
+        self.forget()
+        rules = self.net.pbx.ruleset("list", "table", "inet", "sipfence")
+        self.assertRegex(rules, r"(?m)^\s*drop$")
+        self.net.pbx.nft("delete table inet sipfence\n" + rules.replace("\tdrop\n", "\taccept\n"))
+        self.talk(TRUNK)
+        self.assertAsks(TRUNK)
+
+    def test_lost_state_beside_an_enforcing_table(self):
+        self.talk(SCANNER)
+        self.sync("--yes")
+        self.forget()
+        self.sync()
+        self.configure("hold: 1h\n" + "nftables: {log: {prefix: 'other '}}\n")
+        self.forget()
+        self.sync()
+        self.assertFalse(reaches(self.net.rogue, SCANNER, self.net.pbx, PBX))
+
+    def test_lost_table_and_lost_state(self):
+        self.sync("--yes")
+        self.reboot()
+        self.forget()
+        self.talk(SCANNER)
+        self.assertAsks(SCANNER)
+
+    def test_damaged_state_and_no_table(self):
+        self.sync("--yes")
+        self.reboot()
+        for name in self.fence.saved():
+            with open(os.path.join(self.fence.state, name), "r+b") as file:
+                file.truncate(20)
+        self.talk(SCANNER)
+        self.assertAsks(SCANNER)
+
+    def test_a_new_service(self):
+        self.talk(SCANNER)
+        self.sync("--yes")
+        self.talk(TRUNK, 8080)
+        self.configure(WEB)
+        self.assertAsks(TRUNK, others=[SCANNER])
+        self.assertTrue(reaches(self.net.rogue, TRUNK, self.net.pbx, PBX, 8080))
+        self.sync("--yes")
+        self.assertFalse(reaches(self.net.rogue, TRUNK, self.net.pbx, PBX, 8080))
+        self.sync()
+
+    def test_a_new_port_of_a_service(self):
+        self.talk(SCANNER)
+        self.sync("--yes")
+        self.talk(TRUNK, 5080)
+        self.configure("services: {sip: {udp: [5060, 5080], tcp: [5060-5061]}}\n")
+        self.assertAsks(TRUNK, others=[SCANNER])
+        self.sync("--yes")
+
+    def test_the_same_port_of_another_protocol(self):
+        self.configure("services: {sip: {tcp: [5060]}}\n")
+        self.sync("--yes")
+        self.talk(TRUNK)
+        self.configure()
+        self.assertAsks(TRUNK)
+
+    def test_a_new_service_that_nobody_else_talks_to(self):
+        self.talk(SCANNER)
+        self.sync("--yes")
+        self.configure(WEB)
+        self.sync()
+
+    def test_a_new_service_and_a_reboot(self):
+        self.sync("--yes")
+        self.reboot()
+        self.talk(SCANNER)
+        self.talk(TRUNK, 8080)
+        self.configure(WEB)
+        self.assertAsks(TRUNK, others=[SCANNER])
+
+    def test_fewer_ports_are_remembered_as_such(self):
+        """A port that was let go and comes back is new."""
+        self.configure(WEB)
+        self.sync("--yes")
+        self.configure()
+        self.sync()
+        self.talk(TRUNK, 8080)
+        self.configure(WEB)
+        self.assertAsks(TRUNK)
+
+    def test_to_monitor_and_back(self):
+        self.configure("mode: monitor\n")
+        self.talk(TRUNK)
+        self.sync()
+        self.configure()
+        self.assertAsks(TRUNK)
+        self.sync("--yes")
+        self.configure("mode: monitor\n")
+        self.sync()
+        self.talk(TRUNK)
+        self.configure()
+        self.assertAsks(TRUNK)
+        # The monitoring run is what counts after a reboot, too.
+        self.reboot()
+        self.talk(TRUNK)
+        self.assertAsks(TRUNK)
+
+    def test_remove_forgets(self):
+        self.sync("--yes")
+        self.assertCode(self.fence.run("remove"), 0)
+        self.talk(TRUNK)
+        self.assertAsks(TRUNK)
+
+    def test_remove_without_a_table_forgets(self):
+        self.sync("--yes")
+        self.reboot()
+        self.assertCode(self.fence.run("remove"), 0)
+        self.talk(TRUNK)
+        self.assertAsks(TRUNK)
+
+    def test_dry_runs_remember_nothing(self):
+        for option in ("--dry-run", "--diff"):
+            self.assertCode(self.fence.run("sync", option), 0)
+        self.talk(TRUNK)
+        self.assertAsks(TRUNK)
+
+    def test_the_question_as_json(self):
+        self.talk(TRUNK)
+        document = self.assertAsks(TRUNK, options=["--json"]).json()
+        self.assertEqual(document["exit"], 2)
+        self.assertEqual([talker["address"] for talker in document["unlisted_talkers"]], [TRUNK])
+
+
+if __name__ == "__main__":
+    main()
