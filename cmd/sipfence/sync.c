@@ -286,6 +286,11 @@ static int apply(struct sync *sync)
 		goto refused;
 	report_done(sync, kind, was_present);
 	warn_of_former_table(sync);
+	if (invocation->verbosity > 0)
+		say_note(invocation, "DNS: %llu questions sent, %llu answered, %llu timed out",
+			(unsigned long long)cycle->dns.asked,
+			(unsigned long long)cycle->dns.answered,
+			(unsigned long long)cycle->dns.timed_out);
 	if (cycle->retries && invocation->verbosity > 0)
 		say_note(invocation,
 			"another program changed the firewall meanwhile: compared and tried again, "

@@ -306,15 +306,10 @@ static void put_interval_end(struct elements_writer *writer, const struct elemen
 	mnl_attr_nest_end(message, nest);
 }
 
-static bool is_interval_set(const struct set *set)
-{
-	return set->kind == SET_NETS || set->kind == SET_DESTINATIONS;
-}
-
 static void write_element(struct elements_writer *writer, const struct element *element)
 {
 	put_element(writer, element);
-	if (is_interval_set(writer->set))
+	if (set_has_prefixes(writer->set))
 		put_interval_end(writer, element);
 }
 

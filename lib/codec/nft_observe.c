@@ -485,7 +485,7 @@ static int settle_set(struct nft_observer *observer, struct seen_set *seen)
 		return -ENOMEM;
 	if (seen->raw_count)
 		qsort(seen->raw, seen->raw_count, sizeof(*seen->raw), compare_raw);
-	if (set->kind == SET_NETS || set->kind == SET_DESTINATIONS) {
+	if (set_has_prefixes(set)) {
 		settle_intervals(observer, seen);
 	} else {
 		for (size_t i = 0; i < seen->raw_count; i++)

@@ -348,7 +348,7 @@ static bool set_addr_type(struct nftnl_set *made, const struct set *set)
 
 	nftnl_set_set_u32(made, NFTNL_SET_KEY_TYPE, four ? NFT_TYPE_IPADDR : NFT_TYPE_IP6ADDR);
 	nftnl_set_set_u32(made, NFTNL_SET_KEY_LEN, (uint32_t)addr_size((enum family)set->family));
-	if (set->kind == SET_NETS || set->kind == SET_DESTINATIONS)
+	if (set_has_prefixes(set))
 		flags |= NFT_SET_INTERVAL;
 	if (set->kind == SET_REJECTED || set->kind == SET_REVOKED) {
 		flags |= NFT_SET_TIMEOUT | NFT_SET_EVAL;

@@ -53,7 +53,7 @@ static void print_set(const struct set *set, struct text *text)
 		set->family == FAMILY_IPV4 ? "ipv4_addr" : "ipv6_addr");
 	if (dynamic)
 		text_printf(text, "\t\tsize %u\n\t\tflags dynamic,timeout\n", DYNAMIC_SET_SIZE);
-	if (set->kind == SET_NETS || set->kind == SET_DESTINATIONS)
+	if (set_has_prefixes(set))
 		text_puts(text, "\t\tflags interval\n");
 	if (set->kind != SET_DESTINATIONS)
 		text_puts(text, "\t\tcounter\n");

@@ -251,23 +251,6 @@ bool roster_expire(struct roster *roster, const struct config *config, int64_t n
 	return left;
 }
 
-size_t roster_find(const struct roster *roster, const char *name)
-{
-	size_t low = 0, high = roster->host_count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (strcmp(roster->hosts[middle].name, name) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (low < roster->host_count && strcmp(roster->hosts[low].name, name) == 0)
-		return low;
-	return roster->host_count;
-}
-
 struct srv *roster_find_srv(const struct roster *roster, const char *name)
 {
 	struct srv key = {.name = name};

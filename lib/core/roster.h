@@ -38,8 +38,7 @@ struct roster *roster_free(struct roster *roster); /* returns NULL */
 /* Drops what has outlived its time in every host and SRV name. */
 bool roster_expire(struct roster *roster, const struct config *config, int64_t now);
 
-/* All hosts of one name stand side by side; the first, or host_count. */
-size_t roster_find(const struct roster *roster, const char *name);
+/* NULL: no such SRV name. */
 struct srv *roster_find_srv(const struct roster *roster, const char *name);
 
 #endif

@@ -417,8 +417,6 @@ int ruleset_build(const struct config *config, const struct allowlist *allowlist
 	if (!ruleset)
 		return -ENOMEM;
 	builder.ruleset = ruleset;
-	ruleset->service_count = config->service_count;
-	ruleset->monitor = config->monitor;
 	ruleset->table = copy(&builder, config->table);
 	ruleset->sets = take(
 		&builder, 3 + SETS_PER_SERVICE * config->service_count, sizeof(*ruleset->sets));
@@ -445,6 +443,11 @@ struct ruleset *ruleset_free(struct ruleset *ruleset)
 		arena_free(&ruleset->arena);
 	free(ruleset);
 	return NULL;
+}
+
+bool set_has_prefixes(const struct set *set)
+{
+	return set->kind == SET_NETS || set->kind == SET_DESTINATIONS;
 }
 
 const struct set *ruleset_find_set(

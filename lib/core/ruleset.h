@@ -132,8 +132,6 @@ struct ruleset {
 	size_t set_count;
 	struct chain *chains; /* chains[0] is the base chain */
 	size_t chain_count;
-	size_t service_count;
-	bool monitor;
 };
 
 /* -ENOMEM. Copies what it needs: config and allowlist may go. */
@@ -141,6 +139,8 @@ int ruleset_build(const struct config *config, const struct allowlist *allowlist
 	struct ruleset **ret_ruleset);
 struct ruleset *ruleset_free(struct ruleset *ruleset); /* returns NULL */
 
+/* Nets and destinations: its elements are prefixes, intervals for the kernel. */
+bool set_has_prefixes(const struct set *set);
 const struct set *ruleset_find_set(
 	const struct ruleset *ruleset, enum set_kind kind, size_t service, enum family family);
 /* True when hosts or nets of the service let `addr` in. */

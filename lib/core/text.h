@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A growing string. Failure to grow is sticky: printing goes on without effect, and the user asks
- * once, at the end, with text_failed(). A zeroed struct is an empty text.
+ * once, at the end, by looking at `failed`. A zeroed struct is an empty text.
  */
 #ifndef SIPFENCE_TEXT_H
 #define SIPFENCE_TEXT_H

@@ -270,33 +270,23 @@ static void step_leave(struct resolver *r, struct question *question)
 		r->in_first_step--;
 }
 
-static void ask_again(struct resolver *r, struct question *question)
-{
-	if (question->again)
-		return;
-	question->again = true;
-	r->again_count++;
-	question->next_again = NULL;
-	if (r->again_last)
-		r->again_last->next_again = question;
-	else
-		r->again_first = question;
-	r->again_last = question;
-}
-
 /*
- * The other way round than they failed: c-ares 1.34 drops a whole connection for one malformed
- * reply, and those that stood behind the culprit now stand before it.
+ * To be sent now, before the others if `first`. Those whose connection broke go the other way round
+ * than they failed: c-ares 1.34 drops a whole connection for one malformed reply, and those that
+ * stood behind the culprit now stand before it.
  */
-static void ask_again_first(struct resolver *r, struct question *question)
+static void ask_again(struct resolver *r, struct question *question, bool first)
 {
 	if (question->again)
 		return;
 	question->again = true;
 	r->again_count++;
-	question->next_again = r->again_first;
-	r->again_first = question;
-	if (!r->again_last)
+	question->next_again = first ? r->again_first : NULL;
+	if (first || !r->again_first)
+		r->again_first = question;
+	else
+		r->again_last->next_again = question;
+	if (!question->next_again)
 		r->again_last = question;
 }
 
@@ -304,10 +294,12 @@ static void ask_again_first(struct resolver *r, struct question *question)
 static void question_answer(
 	struct resolver *r, struct question *question, const struct answer *answer)
 {
+	bool good = answer->kind != ANSWER_COULD_NOT_ASK;
+
 	step_leave(r, question);
 	question->answered = true;
-	question->good = answer->kind != ANSWER_COULD_NOT_ASK;
-	course_ended(&r->course, &question->try, question->good ? REASON_NONE : answer->reason);
+	question->good = good || question->root; /* no second answer then */
+	course_ended(&r->course, &question->try, good ? REASON_NONE : answer->reason);
 	r->stats.in_flight--;
 	if (question->root) {
 		r->roots--;
@@ -605,10 +597,7 @@ static void attempt_failed(struct resolver *r, struct question *question, struct
 		pace_shrink(&r->pace, now);
 		return;
 	case COURSE_ASK:
-		if (bytes)
-			ask_again(r, question);
-		else
-			ask_again_first(r, question);
+		ask_again(r, question, !bytes);
 		return;
 	case COURSE_FAIL:
 		question_fail(r, question, reason);
@@ -697,7 +686,7 @@ static void on_reply(void *context, int status, int timeouts, unsigned char *byt
 	attempt->done = true;
 	if ((status == ARES_EDESTRUCTION || status == ARES_ECANCELLED) && !channel->broken) {
 		if (!question->answered && !question->waiting)
-			ask_again(r, question);
+			ask_again(r, question, false);
 	} else {
 		reply_handle(r, question, attempt, status, bytes, length);
 	}
@@ -774,7 +763,7 @@ static int send_again(struct resolver *r)
 		}
 		int result = question_send(r, question, clock_ms());
 		if (result) {
-			ask_again(r, question);
+			ask_again(r, question, false);
 			return result;
 		}
 	}
@@ -809,7 +798,7 @@ static int send_queued(struct resolver *r)
 		r->stats.asked += !pick.root;
 		if (++r->stats.in_flight > r->stats.in_flight_peak)
 			r->stats.in_flight_peak = r->stats.in_flight;
-		ask_again(r, question);
+		ask_again(r, question, false);
 		result = send_again(r);
 	}
 	return result;
@@ -845,7 +834,7 @@ static void step_expired(struct resolver *r, struct question *question, int64_t 
 		pace_lost(&r->pace);
 	step_leave(r, question);
 	step_enter(r, question, question->try.step + 1U);
-	ask_again(r, question);
+	ask_again(r, question, false);
 }
 
 static void expire(struct resolver *r)

@@ -8,10 +8,12 @@ import fcntl
 import os
 import pty
 import select
+import shutil
 import signal
+import subprocess
 import time
 
-from harness import PYTHON, SIPFENCE, Case, end, main, reaches, wait_until
+from harness import PATH, PYTHON, SIPFENCE, Case, end, main, reaches, wait_until
 
 PBX, HOME, OTHER, ROGUE = "192.0.2.10", "203.0.113.10", "203.0.113.22", "198.51.100.66"
 
@@ -43,7 +45,7 @@ while True:
 class Terminal:
     """A program on a terminal; what it shows is read only when asked for."""
 
-    def __init__(self, fence, *options, typed=b""):
+    def __init__(self, fence, *options, typed=b"", prefix=()):
         self.leader, follower = pty.openpty()
         if typed:
             os.write(self.leader, typed)
@@ -56,7 +58,7 @@ class Terminal:
         def place():
             os.dup2(tell, 3)
         self.shell = fence.host.popen(
-            [PYTHON, "-c", SHELL, *fence.argv("sync", *options)], stdin=follower, stdout=follower,
+            [PYTHON, "-c", SHELL, *prefix, *fence.argv("sync", *options)], stdin=follower, stdout=follower,
             stderr=follower, env=dict(fence.environment), preexec_fn=place, pass_fds=(3,))
         os.close(follower)
         os.close(tell)
@@ -140,23 +142,27 @@ class Base(Case):
         super().setUp()
         self.fence.config(self.FULL)
 
-    def terminal(self, *options, typed=b""):
-        terminal = Terminal(self.fence, *options, typed=typed)
+    def terminal(self, *options, **more):
+        terminal = Terminal(self.fence, *options, **more)
         self.addCleanup(terminal.close)
         return terminal
 
-    def installed(self):
-        return self.net.pbx.has_table()
-
-    def begin(self, seconds, *options, typed=b""):
-        """A table with HOME, then on a terminal one without; returns (terminal, table before)."""
+    def clean_up(self):
+        """The full table, whatever the test before has left."""
         for pid in processes(self.fence):
             os.kill(pid, signal.SIGKILL)
         self.fence.config(self.FULL)
         self.assertTrue(wait_until(lambda: self.fence.run("sync", "--yes").code == 0, 2))
+
+    def installed(self):
+        return self.net.pbx.has_table()
+
+    def begin(self, seconds, *options, **more):
+        """A table with HOME, then on a terminal one without; returns (terminal, table before)."""
+        self.clean_up()
         before = self.net.pbx.table()
         self.fence.config(self.LESS)
-        terminal = self.terminal("--yes", "--confirm", "%ds" % seconds, *options, typed=typed)
+        terminal = self.terminal("--yes", "--confirm", "%ds" % seconds, *options, **more)
         self.assertTrue(wait_until(self.changed, 3), "the new table is not in force while it waits")
         return terminal, before
 
@@ -394,6 +400,33 @@ class Faults(Base):
         result = self.assertCode(self.fence.run("sync", "--yes"), 1)
         self.assertIn("lock", result.err)
         self.assertTakenBack(terminal, before, 2)
+
+
+class InBetween(Base):
+    """The change is in force, and the program did not come any further (strace sends a signal)."""
+    needs = ("strace",)
+
+    def test_ended_or_stopped_behind_the_transaction(self):
+        strace = shutil.which("strace", path=PATH)
+        log = os.path.join(self.directory, "strace.log")
+        probe = subprocess.run([strace, "-o", log, "-e", "inject=fsync:signal=SIGSTOP", "true"],
+                               stderr=subprocess.PIPE, text=True, timeout=30)
+        if probe.returncode != 0:
+            self.skipTest("no process can be traced here: " + probe.stderr.strip())
+        # Leaks can't be looked for in a traced process.
+        self.fence.environment["ASAN_OPTIONS"] += ":detect_leaks=0"
+        for number in ("SIGSTOP", "SIGKILL"):
+            with self.subTest(number):
+                self.clean_up()
+                before, generation = self.net.pbx.table(), self.net.pbx.generation()
+                self.fence.config(self.LESS)
+                terminal = self.terminal("--yes", "--confirm", "2s", prefix=[
+                    strace, "-o", log, "-e", "trace=sendmsg", "-e",
+                    "inject=sendmsg:signal=%s:when=1" % number])
+                self.assertTrue(wait_until(lambda: self.net.pbx.generation() > generation, 5),
+                                "nothing was changed: " + terminal.read())
+                self.assertTakenBack(terminal, before, 2)
+                self.assertNotIn("Type yes", terminal.read())
 
 
 if __name__ == "__main__":
