@@ -45,6 +45,10 @@ void say_warning(const struct invocation *invocation, const char *format, ...)
 void say_note(const struct invocation *invocation, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* After a change: the result may not reach its reader, and that is no reason for another exit code.
+ */
+void flush_result(const struct invocation *invocation);
+
 /* EXIT_DONE and *ret_config, or EXIT_USAGE after all errors were printed. */
 int load_config(const struct invocation *invocation, struct config **ret_config);
 

@@ -13,8 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CHILD_KEPT = 0, CHILD_TOOK_BACK = 1, CHILD_FAILED = 2 };
-
 static int64_t monotonic_ms(void)
 {
 	struct timespec now;
@@ -31,11 +29,11 @@ static char next_word(int pipe, int64_t end)
 {
 	for (;;) {
 		struct pollfd ready = {.fd = pipe, .events = POLLIN};
-		int64_t left = end ? end - monotonic_ms() : -1;
+		int64_t left = end - monotonic_ms();
 		ssize_t size;
 		char word;
 
-		if (end && left <= 0)
+		if (left <= 0)
 			return WORD_NONE;
 		if (poll(&ready, 1, (int)left) < 0 && errno != EINTR)
 			return WORD_END;
@@ -75,15 +73,15 @@ static int watch(struct cycle *cycle, pid_t parent, int pipe, uint32_t seconds)
 {
 	struct kernel *kernel = NULL;
 	struct error error = {0};
-	char word = next_word(pipe, 0);
-	int code = CHILD_FAILED;
+	char word = next_word(pipe, monotonic_ms() + (int64_t)seconds * 1000);
+	int code = GUARDIAN_FAILED;
 
 	if (word == GUARDIAN_CHANGED)
 		word = next_word(pipe, monotonic_ms() + (int64_t)seconds * 1000);
 	if (word == GUARDIAN_KEEP)
-		return CHILD_KEPT;
+		return GUARDIAN_KEPT;
 	if (kernel_open(&kernel, &error) == 0 && cycle_take_back(cycle, kernel, &error) == 0)
-		code = CHILD_TOOK_BACK;
+		code = GUARDIAN_TOOK_BACK;
 	kernel_close(kernel);
 	if (word == WORD_NONE)
 		end_silent_parent(parent, pipe);
@@ -94,11 +92,22 @@ int guardian_start(
 	struct guardian *guardian, struct cycle *cycle, uint32_t seconds, struct error *error)
 {
 	pid_t pid, parent = getpid();
+	sigset_t all, before;
 	int ends[2];
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return error_set(error, -errno, "", "cannot make a pipe: %s", strerror(errno));
+	/* Until it is detached, what ends us must not end it. */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &before);
 	pid = fork();
+	if (pid == 0) {
+		close(ends[1]);
+		detach();
+		sigprocmask(SIG_SETMASK, &before, NULL);
+		_exit(watch(cycle, parent, ends[0], seconds));
+	}
+	sigprocmask(SIG_SETMASK, &before, NULL);
 	if (pid < 0) {
 		int number = errno;
 
@@ -108,11 +117,6 @@ int guardian_start(
 			"cannot start the process that takes the change "
 			"back: %s",
 			strerror(number));
-	}
-	if (pid == 0) {
-		close(ends[1]);
-		detach();
-		_exit(watch(cycle, parent, ends[0], seconds));
 	}
 	close(ends[0]);
 	*guardian = (struct guardian){.pid = pid, .pipe = ends[1]};
@@ -128,21 +132,14 @@ void guardian_tell(const struct guardian *guardian, enum guardian_word word)
 		;
 }
 
-int guardian_end(struct guardian *guardian, struct error *error)
+enum guardian_end guardian_end(struct guardian *guardian)
 {
 	int status = 0;
 
 	close(guardian->pipe);
 	while (waitpid(guardian->pid, &status, 0) < 0 && errno == EINTR)
 		;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_KEPT)
-		return 0;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_TOOK_BACK)
-		return GUARDIAN_TOOK_BACK;
-	return error_set(error, -EIO,
-		"look at `nft list table`; put the old config back and run sync, or run sipfence "
-		"remove",
-		"the change could not be taken back: the NEW table is in force");
+	return WIFEXITED(status) ? (enum guardian_end)WEXITSTATUS(status) : GUARDIAN_LOST;
 }
 
 /* 1 yes, -1 no or no more to come, 0 something else. */
@@ -160,7 +157,7 @@ static int read_answer(void)
 	return strcasecmp(line, "yes") == 0 || strcasecmp(line, "y") == 0;
 }
 
-bool confirm_at_terminal(uint32_t seconds)
+bool confirm_at_terminal(const struct guardian *guardian, uint32_t seconds)
 {
 	int64_t end = monotonic_ms() + (int64_t)seconds * 1000, left;
 
@@ -171,12 +168,15 @@ bool confirm_at_terminal(uint32_t seconds)
 		"taken back.\n",
 		seconds);
 	while ((left = end - monotonic_ms()) > 0) {
-		struct pollfd ready = {.fd = STDIN_FILENO, .events = POLLIN};
+		struct pollfd ready[] = {
+			{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = guardian->pipe}};
 		int answer;
 
-		if (poll(&ready, 1, (int)left) < 0 && errno != EINTR)
+		if (poll(ready, 2, (int)left) < 0 && errno != EINTR)
 			return false;
-		if (!ready.revents)
+		if (ready[1].revents) /* it is gone, and nobody keeps watch any more */
+			return false;
+		if (!ready[0].revents)
 			continue;
 		answer = read_answer();
 		if (answer != 0)

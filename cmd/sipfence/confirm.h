@@ -29,11 +29,16 @@ enum guardian_word {
 };
 void guardian_tell(const struct guardian *guardian, enum guardian_word word);
 
-enum { GUARDIAN_TOOK_BACK = 1 };
-/* Waits for its end. 0: kept. GUARDIAN_TOOK_BACK. Negative: it could not take back, reported. */
-int guardian_end(struct guardian *guardian, struct error *error);
+enum guardian_end {
+	GUARDIAN_KEPT,
+	GUARDIAN_TOOK_BACK,
+	GUARDIAN_FAILED, /* it could not take back */
+	GUARDIAN_LOST,	 /* somebody has ended it, and it did nothing */
+};
+/* Waits for its end. */
+enum guardian_end guardian_end(struct guardian *guardian);
 
-/* Asks at the terminal on standard input. True: yes, in time. */
-bool confirm_at_terminal(uint32_t seconds);
+/* Asks at the terminal on standard input. True: yes, in time, and the guardian lives. */
+bool confirm_at_terminal(const struct guardian *guardian, uint32_t seconds);
 
 #endif

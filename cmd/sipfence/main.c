@@ -287,6 +287,9 @@ int main(int argc, char **argv)
 	const struct command *command;
 
 	signal(SIGPIPE, SIG_IGN);
+	/* Errors that stand before it on the command line come as JSON, too. */
+	for (int i = 1; i < argc; i++)
+		invocation->json |= strcmp(argv[i], "--json") == 0;
 	if (!parse_options(&request, argc, argv))
 		return EXIT_USAGE;
 	invocation->colour_out = wants_colour(&request, STDOUT_FILENO);

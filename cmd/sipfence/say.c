@@ -20,39 +20,37 @@ static const char *stop(const struct invocation *invocation)
 	return invocation->colour_err ? "\033[0m" : "";
 }
 
-/* Every call with --json ends in one document. */
+/* Every call with --json ends in one document. `what` is escaped already. */
 static void print_error_json(
 	const struct invocation *invocation, int exit_code, const char *what, const char *next)
 {
-	struct text text = {0};
 	json_t *document;
 
 	if (!invocation->json)
 		return;
-	/* Names of files need not be UTF-8. */
-	for (const char *line = what; *line;) {
-		size_t length = strcspn(line, "\n");
-
-		text_escaped(&text, line, length);
-		line += length;
-		if (*line) {
-			text_puts(&text, "\n");
-			line++;
-		}
-	}
 	document = json_pack("{s:i, s:s, s:s, s:i, s:s, s:s}", "version", 1, "command",
-		invocation->command, "result", "error", "exit", exit_code, "error",
-		text_string(&text), "next", next);
+		invocation->command ? invocation->command : "", "result", "error", "exit",
+		exit_code, "error", what, "next", next);
 	if (document)
 		json_dumpf(document, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
 	putchar('\n');
 	json_decref(document);
+}
+
+/* Texts with names of files in them, which need not be UTF-8. */
+static void print_raw_error_json(
+	const struct invocation *invocation, int exit_code, const struct error *error)
+{
+	struct text text = {0};
+
+	text_escaped(&text, error->what, strlen(error->what));
+	print_error_json(invocation, exit_code, text_string(&text), error->next);
 	text_free(&text);
 }
 
 void say_error(const struct invocation *invocation, const struct error *error)
 {
-	print_error_json(invocation, EXIT_REFUSED, error->what, error->next);
+	print_raw_error_json(invocation, EXIT_REFUSED, error);
 	say_problem(invocation, error);
 }
 
@@ -66,13 +64,16 @@ void say_problem(const struct invocation *invocation, const struct error *error)
 
 void say_usage(const struct invocation *invocation, const char *format, ...)
 {
+	struct error error = {0};
 	va_list arguments;
 
-	fprintf(stderr, "sipfence: %serror:%s ", start(invocation, "\033[1;31m"), stop(invocation));
 	va_start(arguments, format);
-	vfprintf(stderr, format, arguments);
+	vsnprintf(error.what, sizeof(error.what), format, arguments);
 	va_end(arguments);
-	fputs("\n", stderr);
+	snprintf(error.next, sizeof(error.next), "see sipfence --help");
+	print_raw_error_json(invocation, EXIT_USAGE, &error);
+	error.next[0] = '\0';
+	say_problem(invocation, &error);
 }
 
 void say_warning(const struct invocation *invocation, const char *format, ...)
@@ -141,13 +142,25 @@ int load_config(const struct invocation *invocation, struct config **ret_config)
 	if (messages.length > 0 && (result < 0 || invocation->verbosity >= 0))
 		print_messages(invocation, text_string(&messages));
 	if (result < 0 && messages.length == 0) {
-		text_printf(&messages, "sipfence: cannot read %s: %s\n", invocation->config_path,
+		struct error error = {0};
+
+		/* Not through `messages`: there may be no memory for them. */
+		error_set(&error, result, "", "cannot read %s: %s", invocation->config_path,
 			strerror(-result));
-		fputs(text_string(&messages), stderr);
+		say_problem(invocation, &error);
 	}
 	if (result < 0)
 		print_error_json(invocation, EXIT_USAGE, text_string(&messages),
 			"correct the config; sipfence.yaml(5) has all keys");
 	text_free(&messages);
 	return result < 0 ? EXIT_USAGE : EXIT_DONE;
+}
+
+void flush_result(const struct invocation *invocation)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return;
+	say_warning(
+		invocation, "standard output cannot be written; the change was made nevertheless");
+	clearerr(stdout);
 }

@@ -23,6 +23,7 @@ struct sync {
 	struct kernel *kernel;
 	char state_path[PATH_MAX];
 	int lock;
+	bool restricted; /* to the ports that were shut before: --yes is needed for the others */
 	struct error error;
 };
 
@@ -170,7 +171,8 @@ static bool may_enforce(struct sync *sync)
 	error_set(&sync->error, -EAGAIN,
 		"each is a forgotten trunk or phone, or the intruder: list who must get in under "
 		"`peers` or `extensions`, then run sync with --yes, which shuts out the rest",
-		"%zu unlisted source%s to ports that are going to be shut; nothing was installed",
+		"%zu unlisted source%s to ports that were open until now; these ports are left as "
+		"they are",
 		count, count == 1 ? " talks" : "s talk");
 	say_problem(sync->invocation, &sync->error);
 	if (sync->invocation->json)
@@ -210,50 +212,113 @@ static void report_done(struct sync *sync, enum plan_kind kind, bool was_present
 static int apply_confirmed(struct sync *sync)
 {
 	uint32_t seconds = sync->invocation->confirm;
+	struct cycle *cycle = &sync->cycle;
 	struct guardian guardian;
-	bool changed, keep;
-	int result = guardian_start(&guardian, &sync->cycle, seconds, &sync->error);
+	enum guardian_end end;
+	bool keep = false;
+	int result = guardian_start(&guardian, cycle, seconds, &sync->error);
 
 	if (result < 0)
 		return result;
-	changed = cycle_apply(&sync->cycle, sync->kernel, &sync->error) == 0;
-	if (changed)
+	if (cycle_apply(cycle, sync->kernel, &sync->error) == 0) {
 		guardian_tell(&guardian, GUARDIAN_CHANGED);
-	keep = changed && confirm_at_terminal(seconds);
-	/* What failed has changed nothing, but for what its message says. */
-	guardian_tell(&guardian, keep || !changed ? GUARDIAN_KEEP : GUARDIAN_TAKE_BACK);
-	result = guardian_end(&guardian, &sync->error);
-	if (result == GUARDIAN_TOOK_BACK)
-		return error_set(&sync->error, -ECANCELED,
-			"put the config back as well, or cron's next sync makes the same change; "
-			"or run "
-			"this again and type yes",
-			"not confirmed: the table is as it was before");
-	return sync->error.code;
+		keep = confirm_at_terminal(&guardian, seconds);
+	}
+	/* A refused change is nothing to take back; one that went half way is. */
+	guardian_tell(&guardian, keep || !cycle->touched ? GUARDIAN_KEEP : GUARDIAN_TAKE_BACK);
+	end = guardian_end(&guardian);
+	if (keep && end != GUARDIAN_TOOK_BACK)
+		return 0;
+	if (end == GUARDIAN_FAILED || end == GUARDIAN_LOST) {
+		struct error why = {0};
+
+		/* It left the table as it is; what is left to do can be done here as well. */
+		if (cycle->touched && cycle_take_back(cycle, sync->kernel, &why) < 0) {
+			sync->error = why;
+			return why.code;
+		}
+	}
+	return error_set(&sync->error, -ECANCELED,
+		"put the config back as well, or cron's next sync makes the same change; or run "
+		"this "
+		"again and type yes",
+		"not confirmed: the table is as it was before");
 }
 
-/* The result may not reach its reader; the change is made all the same. */
-static void flush_result(const struct sync *sync)
+static void warn_of_former_table(const struct sync *sync)
 {
-	if (fflush(stdout) == 0 && !ferror(stdout))
-		return;
-	say_warning(sync->invocation,
-		"standard output cannot be written; the change was made nevertheless");
-	clearerr(stdout);
+	const char *table = sync->cycle.former_table;
+
+	if (table)
+		say_warning(sync->invocation,
+			"table inet %s of a former config is still there, and nobody updates it; "
+			"take "
+			"it out: nft delete table inet %s",
+			table, table);
 }
 
-static void warn_of_former_table(struct sync *sync)
+/* Looks at the kernel. What must not be shut without --yes stays open, and the rest goes on. */
+static int prepare(struct sync *sync)
 {
+	struct cycle *cycle = &sync->cycle;
+	int result;
+
+	cycle->want_snapshot = sync->invocation->confirm > 0;
+	if (kernel_open(&sync->kernel, &sync->error) < 0 ||
+		cycle_compare(cycle, sync->kernel, &sync->error) < 0)
+		return EXIT_REFUSED;
+	if (may_enforce(sync))
+		return EXIT_DONE;
+	sync->error = (struct error){0};
+	sync->restricted = true;
+	result = cycle_restrict(cycle, &sync->error);
+	if (result == CYCLE_NOTHING_LEFT)
+		return EXIT_USAGE;
+	if (result < 0 || cycle_build(cycle, &sync->error) < 0 ||
+		cycle_compare(cycle, sync->kernel, &sync->error) < 0)
+		return EXIT_REFUSED;
+	return EXIT_DONE;
+}
+
+static int commit(struct sync *sync)
+{
+	struct cycle *cycle = &sync->cycle;
+	bool shuts_more = cycle_shuts_new_ports(cycle);
 	struct error error = {0};
+	int result;
 
-	if (!sync->cycle.former_table ||
-		kernel_has_table(sync->kernel, sync->cycle.former_table, &error) <= 0)
+	/* What is about to be shut is noted when it is: a refused change must be asked about again.
+	 */
+	if (cycle_save(cycle, shuts_more, &sync->error) < 0)
+		return sync->error.code;
+	cycle->want_snapshot = false; /* the table as it is now, not at a later look */
+	if (sync->invocation->confirm && cycle->plan.kind != PLAN_NOTHING)
+		result = apply_confirmed(sync);
+	else
+		result = cycle_apply(cycle, sync->kernel, &sync->error);
+	if (result == 0 && shuts_more && cycle_save(cycle, false, &error) < 0)
+		say_warning(sync->invocation,
+			"%s; the change was made, but after a reboot the next sync will ask for "
+			"--yes",
+			error.what);
+	return result;
+}
+
+static void report_details(const struct sync *sync)
+{
+	const struct cycle *cycle = &sync->cycle;
+
+	if (sync->invocation->verbosity <= 0)
 		return;
-	say_warning(sync->invocation,
-		"table inet %s of the former config is still in force, and nobody updates it; take "
-		"it "
-		"out: nft delete table inet %s",
-		sync->cycle.former_table, sync->cycle.former_table);
+	say_note(sync->invocation, "DNS: %llu questions sent, %llu answered, %llu timed out",
+		(unsigned long long)cycle->dns.asked, (unsigned long long)cycle->dns.answered,
+		(unsigned long long)cycle->dns.timed_out);
+	if (cycle->retries)
+		say_note(sync->invocation,
+			"another program changed the firewall meanwhile: compared and tried again, "
+			"%u "
+			"times",
+			cycle->retries);
 }
 
 static int apply(struct sync *sync)
@@ -263,45 +328,31 @@ static int apply(struct sync *sync)
 	enum plan_kind kind;
 	const char *word;
 	bool was_present;
-	int code;
+	int code = prepare(sync);
 
-	cycle->want_snapshot = invocation->confirm > 0;
-	if (kernel_open(&sync->kernel, &sync->error) < 0 ||
-		cycle_compare(cycle, sync->kernel, &sync->error) < 0)
+	if (code == EXIT_USAGE)
+		return code;
+	if (code != EXIT_DONE)
 		goto refused;
-	if (!may_enforce(sync))
-		return EXIT_USAGE;
-	cycle->want_snapshot = false; /* of the table as it is now, not of a later look */
 	kind = cycle->plan.kind;
 	word = plan_word(cycle);
 	was_present = cycle->observed->present;
 	report_names(invocation, cycle,
 		kind == PLAN_SWAP || isatty(STDERR_FILENO) || invocation->verbosity > 0);
 	report_told(cycle);
-	if (cycle_save(cycle, false, &sync->error) < 0)
-		goto refused;
-	if (invocation->confirm && kind != PLAN_NOTHING
-			? apply_confirmed(sync) < 0
-			: cycle_apply(cycle, sync->kernel, &sync->error) < 0)
+	if (commit(sync) < 0)
 		goto refused;
 	report_done(sync, kind, was_present);
 	warn_of_former_table(sync);
-	if (invocation->verbosity > 0)
-		say_note(invocation, "DNS: %llu questions sent, %llu answered, %llu timed out",
-			(unsigned long long)cycle->dns.asked,
-			(unsigned long long)cycle->dns.answered,
-			(unsigned long long)cycle->dns.timed_out);
-	if (cycle->retries && invocation->verbosity > 0)
-		say_note(invocation,
-			"another program changed the firewall meanwhile: compared and tried again, "
-			"%u "
-			"times",
-			cycle->retries);
-	code = finish(sync, word, NULL);
-	flush_result(sync);
+	report_details(sync);
+	code = sync->restricted ? EXIT_USAGE : finish(sync, word, NULL);
+	flush_result(invocation);
 	return code;
 refused:
-	say_error(invocation, &sync->error);
+	if (sync->restricted)
+		say_problem(invocation, &sync->error); /* the document is out already */
+	else
+		say_error(invocation, &sync->error);
 	return EXIT_REFUSED;
 }
 

@@ -57,21 +57,25 @@ out:
 	return result == -ENOMEM ? error_no_memory(error) : result;
 }
 
-/* What the last run enforced: in our table, or in one of another name. */
-static int remember_enforced(struct cycle *cycle, const struct saved_state *state)
+/* What the last run enforced in our table, and the name of another table that earlier runs made. */
+static int remember(struct cycle *cycle, const struct saved_state *state)
 {
-	if (!state || state->enforced_count == 0)
+	if (!state)
 		return 0;
-	if (strcmp(state->table, cycle->config->table) != 0) {
-		cycle->former_table = strdup(state->table);
-		return cycle->former_table ? 0 : -ENOMEM;
+	for (size_t i = 0; i < state->table_count && !cycle->former_table; i++) {
+		if (strcmp(state->tables[i], cycle->config->table) == 0)
+			continue;
+		cycle->former_table = strdup(state->tables[i]);
+		if (!cycle->former_table)
+			return -ENOMEM;
 	}
-	cycle->enforced_before = malloc(state->enforced_count * sizeof(*cycle->enforced_before));
+	cycle->enforced_before = calloc(state->enforced_count + 1, sizeof(*cycle->enforced_before));
 	if (!cycle->enforced_before)
 		return -ENOMEM;
-	memcpy(cycle->enforced_before, state->enforced,
-		state->enforced_count * sizeof(*cycle->enforced_before));
-	cycle->enforced_before_count = state->enforced_count;
+	for (size_t i = 0; i < state->enforced_count; i++) {
+		if (strcmp(state->enforced_table, cycle->config->table) == 0)
+			cycle->enforced_before[cycle->enforced_before_count++] = state->enforced[i];
+	}
 	return 0;
 }
 
@@ -93,7 +97,7 @@ int cycle_start(struct cycle *cycle, const struct config *config, const char *st
 		return result;
 	cycle->clock = steady_advance(state ? &state->clock : NULL, reading);
 	now = cycle->now = cycle->clock.now;
-	result = remember_enforced(cycle, state);
+	result = remember(cycle, state);
 	/* SRV names first: their targets are hosts, too. */
 	if (result == 0)
 		result = roster_build(config, NULL, &known);
@@ -298,6 +302,10 @@ static bool shut_newly(const struct cycle *cycle, const struct talker *talker)
 
 	if (cycle->config->monitor)
 		return false;
+	/* So far its replies came in, though not by the list. */
+	if (talker->opened_here && cycle->observed->accepts_replies &&
+		!cycle->config->accept_replies)
+		return true;
 	if (talker->protocol == 0)
 		return service_is_new(&cycle->config->services[talker->service], before, 2);
 	return !enforced_has(&before[0], talker->protocol, talker->port) &&
@@ -315,6 +323,67 @@ bool cycle_shuts_new_ports(const struct cycle *cycle)
 	return false;
 }
 
+/* The ports of `range` that were shut before, as ranges at `ret_kept`, which has room for each
+ * port. */
+static size_t keep_enforced(
+	const struct cycle *cycle, const struct port_range *range, struct port_range *ret_kept)
+{
+	const struct enforced_ports before[] = {
+		{cycle->observed->enforced, cycle->observed->enforced_count},
+		{cycle->enforced_before, cycle->enforced_before_count},
+	};
+	size_t count = 0;
+
+	for (unsigned port = range->first; port <= range->last; port++) {
+		if (!enforced_has(&before[0], range->protocol, (uint16_t)port) &&
+			!enforced_has(&before[1], range->protocol, (uint16_t)port))
+			continue;
+		if (count > 0 && ret_kept[count - 1].last + 1u == port)
+			ret_kept[count - 1].last = (uint16_t)port;
+		else
+			ret_kept[count++] = (struct port_range){.protocol = range->protocol,
+				.first = (uint16_t)port,
+				.last = (uint16_t)port};
+	}
+	return count;
+}
+
+int cycle_restrict(struct cycle *cycle, struct error *error)
+{
+	struct config *restricted = &cycle->restricted;
+	struct service *services;
+	size_t left = 0;
+
+	*restricted = *cycle->config;
+	restricted->arena = (struct arena){0};
+	services = arena_alloc(&restricted->arena, restricted->service_count * sizeof(*services));
+	for (size_t i = 0; services && i < restricted->service_count; i++) {
+		const struct service *whole = &cycle->config->services[i];
+		size_t room = 1;
+
+		services[i] = *whole;
+		services[i].port_count = 0;
+		for (size_t j = 0; j < whole->port_count; j++)
+			room += (size_t)(whole->ports[j].last - whole->ports[j].first) + 1;
+		services[i].ports =
+			arena_alloc(&restricted->arena, room * sizeof(*services[i].ports));
+		if (!services[i].ports)
+			return error_no_memory(error);
+		for (size_t j = 0; j < whole->port_count; j++)
+			services[i].port_count += keep_enforced(cycle, &whole->ports[j],
+				services[i].ports + services[i].port_count);
+		left += services[i].port_count;
+	}
+	if (!services)
+		return error_no_memory(error);
+	restricted->services = services;
+	/* Who is let in by replies stays so, too: that is half of what was asked about. */
+	if (cycle->observed->accepts_replies)
+		restricted->accept_replies = true;
+	cycle->config = restricted;
+	return left == 0 ? CYCLE_NOTHING_LEFT : 0;
+}
+
 size_t cycle_newly_shut_out(const struct cycle *cycle)
 {
 	size_t count = 0;
@@ -322,6 +391,17 @@ size_t cycle_newly_shut_out(const struct cycle *cycle)
 	for (size_t i = 0; i < cycle->talker_count; i++)
 		count += cycle->talkers[i].newly_shut;
 	return count;
+}
+
+/* Two flows of one source: it has opened one of them if it has opened any, and the one that is
+ * newly shut is what an admin has to know of. */
+static void merge_talker(struct talker *kept, const struct talker *other)
+{
+	bool opened_here = kept->opened_here && (other->opened_here || !other->protocol);
+
+	if (other->newly_shut && !kept->newly_shut)
+		*kept = *other;
+	kept->opened_here = opened_here;
 }
 
 /* Unlisted ones alone, one for each (service, address). */
@@ -335,7 +415,7 @@ static size_t keep_unlisted(const struct cycle *cycle, struct talker *list, size
 		list[i].newly_shut = shut_newly(cycle, &list[i]);
 		if (kept > 0 && list[kept - 1].service == list[i].service &&
 			addr_equal(&list[kept - 1].addr, &list[i].addr))
-			list[kept - 1].newly_shut |= list[i].newly_shut;
+			merge_talker(&list[kept - 1], &list[i]);
 		else
 			list[kept++] = list[i];
 	}
@@ -395,7 +475,8 @@ int cycle_compare(struct cycle *cycle, struct kernel *kernel, struct error *erro
 		cycle->want_snapshot ? &cycle->snapshot : NULL, error);
 	if (result < 0)
 		return result;
-	if (cycle_shuts_new_ports(cycle) || cycle->config->accept_replies) {
+	if (cycle_shuts_new_ports(cycle) || cycle->config->accept_replies ||
+		cycle->observed->accepts_replies) {
 		result = list_talkers(cycle, kernel, error);
 		if (result < 0)
 			return result;
@@ -403,6 +484,11 @@ int cycle_compare(struct cycle *cycle, struct kernel *kernel, struct error *erro
 	if (plan_make(cycle->ruleset, text_string(&cycle->shape), cycle->observed, cycle->talkers,
 		    cycle->talker_count, &cycle->plan) < 0)
 		return error_no_memory(error);
+	if (cycle->former_table && kernel_has_table(kernel, cycle->former_table, NULL) == 0) {
+		free(cycle->former_table);
+		arena_free(&cycle->restricted.arena);
+		cycle->former_table = NULL;
+	}
 	return 0;
 }
 
@@ -458,7 +544,8 @@ int cycle_save(struct cycle *cycle, bool taken_back, struct error *error)
 		}
 		enforced.list = list;
 	}
-	state_print(cycle->roster, cycle->config, &cycle->clock, &enforced, &text);
+	state_print(
+		cycle->roster, cycle->config, &cycle->clock, &enforced, cycle->former_table, &text);
 	if (text.failed)
 		error_no_memory(error);
 	else
@@ -481,27 +568,42 @@ static int commit_and_clear(
 	return result;
 }
 
-static int swap(struct cycle *cycle, struct kernel *kernel, struct error *error)
+/* The table is right with it or without, so one more try is all that a refusal costs. */
+static int drop_relay(struct cycle *cycle, struct kernel *kernel, struct error *error)
 {
-	/* Only from enforcing to enforcing is there something to keep shut. */
-	bool relay = is_enforced(cycle) && !cycle->config->monitor;
+	enum { TRIES = 3 };
 	struct error refusal = {0};
 	struct nft_batch batch;
-	int result, built = nft_batch_swap(cycle->ruleset, cycle->generation,
-			    cycle->observed->present, relay, &batch);
+	int result = -EAGAIN;
 
-	result = commit_and_clear(kernel, &batch, built, error);
-	if (result != 0 || !relay)
-		return result;
-	kernel_settle();
-	built = nft_batch_drop_relay(cycle->ruleset, &batch);
-	result = commit_and_clear(kernel, &batch, built, &refusal);
+	for (int i = 0; result < 0 && i < TRIES; i++) {
+		int built = nft_batch_drop_relay(cycle->ruleset, &batch);
+
+		refusal = (struct error){0};
+		result = commit_and_clear(kernel, &batch, built, &refusal);
+	}
 	if (result < 0)
 		return error_set(error, result, "run sync again",
 			"the new table is in force, but the helper chain prerouting_relay is still "
 			"in it: %s",
 			refusal.what);
 	return result;
+}
+
+static int swap(struct cycle *cycle, struct kernel *kernel, struct error *error)
+{
+	/* Only from enforcing to enforcing is there something to keep shut. */
+	bool relay = is_enforced(cycle) && !cycle->config->monitor;
+	struct nft_batch batch;
+	int result, built = nft_batch_swap(cycle->ruleset, cycle->generation,
+			    cycle->observed->present, relay, &batch);
+
+	result = commit_and_clear(kernel, &batch, built, error);
+	cycle->touched |= result >= 0;
+	if (result != 0 || !relay)
+		return result;
+	kernel_settle();
+	return drop_relay(cycle, kernel, error);
 }
 
 static int commit_plan(struct cycle *cycle, struct kernel *kernel, struct error *error)
@@ -512,7 +614,9 @@ static int commit_plan(struct cycle *cycle, struct kernel *kernel, struct error 
 	if (cycle->plan.kind == PLAN_SWAP)
 		return swap(cycle, kernel, error);
 	built = nft_batch_changes(cycle->ruleset, &cycle->plan, cycle->generation, &batch);
-	return commit_and_clear(kernel, &batch, built, error);
+	built = commit_and_clear(kernel, &batch, built, error);
+	cycle->touched |= built >= 0;
+	return built;
 }
 
 int cycle_apply(struct cycle *cycle, struct kernel *kernel, struct error *error)
@@ -557,6 +661,7 @@ void cycle_clear(struct cycle *cycle)
 	free(cycle->talkers);
 	free(cycle->enforced_before);
 	free(cycle->former_table);
+	arena_free(&cycle->restricted.arena);
 	*cycle = (struct cycle){0};
 }
 
@@ -584,20 +689,24 @@ int cycle_take_back(struct cycle *cycle, struct kernel *kernel, struct error *er
 			"sipfence remove",
 			"the table could not be taken back: %s",
 			refusal.code ? refusal.what : "the kernel's answers were lost");
-	return cycle_save(cycle, true, error);
+	return 0;
 }
 
-/* Without a state file there is nothing to forget, and a damaged one is nobody's. */
-static int forget_enforced(const char *state_path, struct error *error)
+int cycle_forget(const char *table, const char *state_path, char **ret_other, struct error *error)
 {
 	struct text text = {0}, without = {0};
 	struct saved_state *state = NULL;
 	size_t line;
 	int result = file_load(state_path, &text, error);
 
-	if (result == 0 && state_parse(text_string(&text), text.length, &state, &line) == 0 &&
-		state->enforced_count > 0) {
-		state_forget_enforced(text.data, text.length, &without);
+	*ret_other = NULL;
+	/* Without a state file there is nothing to forget, and a damaged one is nobody's. */
+	if (result == 0 && state_parse(text_string(&text), text.length, &state, &line) == 0) {
+		for (size_t i = 0; i < state->table_count && !*ret_other; i++) {
+			if (strcmp(state->tables[i], table) != 0)
+				*ret_other = strdup(state->tables[i]);
+		}
+		state_forget_enforced(text.data, text.length, table, &without);
 		result = without.failed
 				 ? error_no_memory(error)
 				 : file_save(state_path, without.data, without.length, error);
@@ -608,21 +717,22 @@ static int forget_enforced(const char *state_path, struct error *error)
 	return result < 0 ? result : 0;
 }
 
-int cycle_remove(const char *table, const char *state_path, struct kernel *kernel,
-	bool *ret_removed, struct error *error)
+int cycle_remove(const char *table, struct kernel *kernel, bool *ret_removed, struct error *error)
 {
 	struct nft_batch batch;
-	int result = forget_enforced(state_path, error);
+	int result = 0;
 
 	*ret_removed = false;
-	for (int i = 0; result >= 0 && i < APPLY_TRIES; i++) {
+	for (int i = 0; i < APPLY_TRIES; i++) {
 		result = kernel_has_table(kernel, table, error);
 		if (result <= 0)
 			return result;
 		result =
 			commit_and_clear(kernel, &batch, nft_batch_remove(table, 0, &batch), error);
-		if (result == 0)
-			*ret_removed = true;
+		if (result < 0)
+			return result;
+		*ret_removed = true;
 	}
-	return result < 0 ? result : 0;
+	return error_set(error, -EAGAIN, "find out who does that (`nft monitor`)",
+		"the table inet %s comes back each time that it is removed", table);
 }

@@ -35,7 +35,9 @@ struct cycle {
 	int64_t now;			       /* clock.now: of the whole cycle, seconds */
 	struct enforced_port *enforced_before; /* by the saved state, in the config's table */
 	size_t enforced_before_count;
-	char *former_table; /* that an earlier run enforced under another name; NULL: none */
+	char *former_table; /* of another name, made by an earlier run and still there; NULL: none
+			     */
+	struct config restricted; /* see cycle_restrict() */
 
 	struct own_addresses own;
 	struct roster *roster;
@@ -49,6 +51,7 @@ struct cycle {
 	size_t talker_count;
 	bool blind; /* connection tracking knows of no flow: nobody can be seen talking */
 	struct plan plan;
+	bool touched;	  /* cycle_apply() has changed the kernel, or may have */
 	unsigned retries; /* of cycle_apply(), because the kernel's ruleset moved meanwhile */
 	struct text
 		snapshot; /* the table before cycle_apply(), if wanted; see nft_batch_restore() */
@@ -83,14 +86,24 @@ void cycle_clear(struct cycle *cycle);
  * saved state, the last run has shut: not so after a reboot or a flush.
  */
 bool cycle_shuts_new_ports(const struct cycle *cycle);
+enum { CYCLE_NOTHING_LEFT = 1 };
+/*
+ * Leaves the ports as they are that are not shut yet: from here on cycle->config guards only what
+ * was guarded before, and cycle_build() and cycle_compare() are due again. CYCLE_NOTHING_LEFT: that
+ * is no port at all.
+ */
+int cycle_restrict(struct cycle *cycle, struct error *error);
 /* Unlisted talkers on such ports. */
 size_t cycle_newly_shut_out(const struct cycle *cycle);
 
-/* Puts back what cycle.snapshot holds: the table as it was, or none. */
+/* Puts back what cycle.snapshot holds: the table as it was, or none. The state file is not touched.
+ */
 int cycle_take_back(struct cycle *cycle, struct kernel *kernel, struct error *error);
 
-/* Removes the table, and forgets that it enforced. *ret_removed: was there one? */
-int cycle_remove(const char *table, const char *state_path, struct kernel *kernel,
-	bool *ret_removed, struct error *error);
+/* Removes the table. *ret_removed: was there one? */
+int cycle_remove(const char *table, struct kernel *kernel, bool *ret_removed, struct error *error);
+/* The state file forgets that `table` enforced. *ret_other: a table of another name that it knows
+ * of, to be freed; NULL: none. */
+int cycle_forget(const char *table, const char *state_path, char **ret_other, struct error *error);
 
 #endif

@@ -388,7 +388,8 @@ int nft_batch_swap(const struct ruleset *ruleset, uint32_t generation, bool repl
 	begin(&batch, generation);
 	if (replaces)
 		put_table(&batch, ruleset->table, NFT_MSG_DELTABLE, 0);
-	put_table(&batch, ruleset->table, NFT_MSG_NEWTABLE, NLM_F_CREATE);
+	/* Never into a table that is there: its rules would be there twice. */
+	put_table(&batch, ruleset->table, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL);
 	for (size_t i = 0; i < ruleset->chain_count; i++)
 		put_chain(&batch, ruleset, &ruleset->chains[i]);
 	for (size_t i = 0; i < ruleset->set_count; i++)

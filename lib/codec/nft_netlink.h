@@ -93,7 +93,8 @@ int nft_parse_generation(const struct nlmsghdr *message, uint32_t *ret_generatio
 struct nft_observer;
 int nft_observer_new(const struct ruleset *wanted, struct nft_observer **ret_observer);
 int nft_observer_message(struct nft_observer *observer, const struct nlmsghdr *message);
-/* Sets whose elements are to be requested: their names, one after the other; NULL: no more. */
+/* The table's sets, whose elements are to be requested: their names; NULL: no more. Those that are
+ * not wanted are passed over, but a snapshot needs them. */
 const char *nft_observer_set(const struct nft_observer *observer, size_t index);
 int nft_observer_end(struct nft_observer *observer, struct observed **ret_observed);
 struct nft_observer *nft_observer_free(struct nft_observer *observer);

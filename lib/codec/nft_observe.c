@@ -29,6 +29,7 @@ struct nft_observer {
 	const struct ruleset *wanted;
 	struct observed *observed;
 	struct text sets, chains, rules, ports; /* the shape's parts */
+	struct text names;			/* of all sets of the table, each with its NUL */
 	struct seen_set *seen; /* as many as wanted sets; .set.name NULL: not there */
 	uint32_t flags;	       /* of the table */
 	struct seen_port {
@@ -72,6 +73,7 @@ struct nft_observer *nft_observer_free(struct nft_observer *observer)
 	text_free(&observer->chains);
 	text_free(&observer->rules);
 	text_free(&observer->ports);
+	text_free(&observer->names);
 	free(observer);
 	return NULL;
 }
@@ -110,6 +112,9 @@ static int observe_chain(struct nft_observer *observer, const struct nlmsghdr *m
 		result = -EBADMSG;
 	else {
 		nft_shape_chain(chain, &observer->chains);
+		if (nftnl_chain_is_set(chain, NFTNL_CHAIN_HOOKNUM) &&
+			nftnl_chain_get_s32(chain, NFTNL_CHAIN_PRIO) == PRIORITY_BEHIND_CONNTRACK)
+			observer->observed->accepts_replies = true;
 		result = 0;
 	}
 	nftnl_chain_free(chain);
@@ -129,6 +134,7 @@ static int observe_set(struct nft_observer *observer, const struct nlmsghdr *mes
 {
 	struct nftnl_set *set = nftnl_set_alloc();
 	struct seen_set *seen;
+	const char *name;
 	int result = 0;
 
 	if (!set)
@@ -138,7 +144,11 @@ static int observe_set(struct nft_observer *observer, const struct nlmsghdr *mes
 		goto out;
 	}
 	nft_shape_set(set, &observer->sets);
-	seen = find_seen(observer, nftnl_set_get_str(set, NFTNL_SET_NAME));
+	name = nftnl_set_get_str(set, NFTNL_SET_NAME);
+	text_write(&observer->names, name, strlen(name) + 1);
+	if (observer->names.failed)
+		result = -ENOMEM;
+	seen = find_seen(observer, name);
 	if (seen) {
 		const struct set *wanted = &observer->wanted->sets[seen - observer->seen];
 
@@ -418,11 +428,11 @@ int nft_observer_message(struct nft_observer *observer, const struct nlmsghdr *m
 
 const char *nft_observer_set(const struct nft_observer *observer, size_t index)
 {
-	for (size_t i = 0; i < observer->wanted->set_count; i++) {
-		if (observer->seen[i].set.name && index-- == 0)
-			return observer->seen[i].set.name;
-	}
-	return NULL;
+	const char *name = observer->names.data, *end = name + observer->names.length;
+
+	while (name && name < end && index-- > 0)
+		name += strlen(name) + 1;
+	return name && name < end ? name : NULL;
 }
 
 /* By address; at the same one an end stands before a beginning. */

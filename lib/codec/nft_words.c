@@ -5,6 +5,13 @@
 
 /* Found by asking nft 1.0.6 of each word of its manual: `table inet WORD { }`. */
 static const char *const words[] = {
+	"le",
+	"ge",
+	"gt",
+	"eq",
+	"ne",
+	"xor",
+	"auto-merge",
 	"accept",
 	"add",
 	"ah",

@@ -118,7 +118,8 @@ static size_t print_enforced(
 }
 
 void state_print(const struct roster *roster, const struct config *config,
-	const struct steady *clock, const struct enforced_ports *enforced, struct text *text)
+	const struct steady *clock, const struct enforced_ports *enforced, const char *former_table,
+	struct text *text)
 {
 	size_t start = text->length, lines = 1;
 
@@ -128,6 +129,12 @@ void state_print(const struct roster *roster, const struct config *config,
 	put_time(text, clock->at.wall);
 	put_time(text, clock->at.boottime);
 	text_printf(text, " %s\n", clock->at.boot_id[0] ? clock->at.boot_id : "-");
+	text_printf(text, "table %s\n", config->table);
+	lines++;
+	if (former_table) {
+		text_printf(text, "table %s\n", former_table);
+		lines++;
+	}
 	lines += print_enforced(config->table, enforced, text);
 	for (size_t i = 0; i < roster->host_count; i++) {
 		const struct host *host = &roster->hosts[i];
@@ -143,9 +150,17 @@ void state_print(const struct roster *roster, const struct config *config,
 	print_end(text, start, lines);
 }
 
-void state_forget_enforced(const char *data, size_t length, struct text *text)
+static bool line_begins(const char *line, size_t size, const char *word, const char *next)
 {
-	static const char enforced[] = "enforced ", end[] = "end ";
+	size_t length = strlen(word), next_length = strlen(next);
+
+	return size > length + next_length && memcmp(line, word, length) == 0 &&
+	       memcmp(line + length, next, next_length) == 0 &&
+	       (line[length + next_length] == ' ' || line[length + next_length] == '\n');
+}
+
+void state_forget_enforced(const char *data, size_t length, const char *table, struct text *text)
+{
 	size_t start = text->length, lines = 0, at = 0;
 
 	while (at < length) {
@@ -153,10 +168,9 @@ void state_forget_enforced(const char *data, size_t length, struct text *text)
 		size_t size = feed ? (size_t)(feed - line) + 1 : length - at;
 
 		at += size;
-		if ((size >= sizeof(enforced) &&
-			    memcmp(line, enforced, sizeof(enforced) - 1) == 0) ||
-			(size >= sizeof(end) && memcmp(line, end, sizeof(end) - 1) == 0))
-			continue;
+		if (at >= length || line_begins(line, size, "enforced ", table) ||
+			line_begins(line, size, "table ", table))
+			continue; /* the last line is made anew */
 		text_write(text, line, size);
 		lines++;
 	}
@@ -302,6 +316,19 @@ static bool parse_clock(struct parser *parser, struct line *line)
 	return true;
 }
 
+static bool parse_table(struct parser *parser, struct line *line)
+{
+	struct saved_state *state = parser->state;
+	const char *table;
+	size_t length;
+
+	if (state->table_count == STATE_MAX_TABLES || !word(line, &table, &length))
+		return false;
+	state->tables[state->table_count] = arena_copy(&state->arena, table, length);
+	parser->no_memory |= !state->tables[state->table_count];
+	return state->tables[state->table_count++] != NULL;
+}
+
 static bool parse_enforced(struct parser *parser, struct line *line)
 {
 	struct saved_state *state = parser->state;
@@ -315,13 +342,13 @@ static bool parse_enforced(struct parser *parser, struct line *line)
 			&parser->enforced_capacity, sizeof(*state->enforced)))
 		return false;
 	/* All of one table: a run has one. */
-	if (!state->table) {
-		state->table = arena_copy(&state->arena, table, length);
-		parser->no_memory |= !state->table;
+	if (!state->enforced_table) {
+		state->enforced_table = arena_copy(&state->arena, table, length);
+		parser->no_memory |= !state->enforced_table;
 	}
 	state->enforced[state->enforced_count++] = (struct enforced_port){
 		.protocol = (uint8_t)protocol, .first = (uint16_t)first, .last = (uint16_t)last};
-	return state->table != NULL;
+	return state->enforced_table != NULL;
 }
 
 static bool parse_host(struct parser *parser, struct line *line)
@@ -487,6 +514,7 @@ static bool parse_line(struct parser *parser, struct line *line)
 		bool of_host, of_srv;
 	} kinds[] = {
 		{"clock", parse_clock, false, false},
+		{"table", parse_table, false, false},
 		{"enforced", parse_enforced, false, false},
 		{"host", parse_host, false, false},
 		{"lookup", parse_lookup, true, false},

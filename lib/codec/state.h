@@ -4,14 +4,11 @@
  *
  *   sipfence-state 1
  *   clock STEADY WALL BOOTTIME BOOT_ID                (core/steady.h; BOOT_ID may be -)
- *   enforced TABLE PROTOCOL FIRST LAST                (ports that the last run shut to strangers)
- *   host NAME GUARD TOLD
- *   lookup FAMILY ASKED GOOD NONE TTL FAILURES LAST REASON [ADDRESS …]   (FAMILY: 4 or 6)
- *   retired WHEN ADDRESS
- *   srv NAME TOLD
- *   targets ASKED GOOD NONE TTL FAILURES LAST REASON [NAME …]
- *   retired-target WHEN NAME
- *   end LINES CHECKSUM
+ *   table NAME                                        (that runs have made, and that is still
+ * there) enforced TABLE PROTOCOL FIRST LAST                (ports that the last run shut to
+ * strangers) host NAME GUARD TOLD lookup FAMILY ASKED GOOD NONE TTL FAILURES LAST REASON [ADDRESS
+ * …]   (FAMILY: 4 or 6) retired WHEN ADDRESS srv NAME TOLD targets ASKED GOOD NONE TTL FAILURES
+ * LAST REASON [NAME …] retired-target WHEN NAME end LINES CHECKSUM
  *
  * Lines below `host` and `srv` belong to it. Times are seconds of the steady clock. CHECKSUM is
  * FNV-1a (64 bits) of all bytes before the last line: a text that was cut or damaged is refused
@@ -36,6 +33,8 @@ struct saved_host {
 	uint64_t fingerprint; /* of the guard that it was learned under */
 };
 
+enum { STATE_MAX_TABLES = 4 };
+
 struct saved_state {
 	struct arena arena;	  /* all that the structs point to */
 	struct saved_host *hosts; /* sorted by name */
@@ -43,7 +42,9 @@ struct saved_state {
 	struct srv *srvs; /* sorted by name */
 	size_t srv_count;
 	struct steady clock; /* of the run that saved it */
-	const char *table;   /* that enforced; NULL: none */
+	const char *tables[STATE_MAX_TABLES];
+	size_t table_count;
+	const char *enforced_table; /* of all of `enforced` */
 	struct enforced_port *enforced;
 	size_t enforced_count;
 };
@@ -53,12 +54,14 @@ struct saved_state {
  * to be, in config->table.
  */
 void state_print(const struct roster *roster, const struct config *config,
-	const struct steady *clock, const struct enforced_ports *enforced, struct text *text);
+	const struct steady *clock, const struct enforced_ports *enforced, const char *former_table,
+	struct text *text);
 
 /* 0, -EBADMSG: damaged, or another version (*ret_line: where), -ENOMEM. */
 int state_parse(const char *data, size_t length, struct saved_state **ret_state, size_t *ret_line);
-/* The same text without its `enforced` lines; `data` is what state_parse() takes. */
-void state_forget_enforced(const char *data, size_t length, struct text *text);
+/* The same text without the `enforced` and `table` lines of `table`; `data` is what state_parse()
+ * takes. */
+void state_forget_enforced(const char *data, size_t length, const char *table, struct text *text);
 struct saved_state *state_free(struct saved_state *state); /* returns NULL */
 
 /*

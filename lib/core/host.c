@@ -346,7 +346,7 @@ static void retire_targets(struct srv *srv, const struct answer *answer, int64_t
 				(struct retired_target){.target = srv->targets[i], .when = now};
 	}
 	/* The oldest stand first. */
-	for (size_t i = 0; kept > RETIRED_MAX; i++, kept--) {
+	for (; kept > RETIRED_MAX; kept--) {
 		free(srv->retired[0].target);
 		memmove(srv->retired, srv->retired + 1, (kept - 1) * sizeof(*srv->retired));
 	}

@@ -24,9 +24,10 @@ struct enforced_port {
 /* What the kernel holds of our table. Made by codec/nft_netlink.h. */
 struct observed {
 	struct arena arena;
-	bool present; /* the table is there */
-	bool owned;   /* a running process has made it its own (NFT_TABLE_F_OWNER) */
-	bool monitor; /* a reject chain of it does not drop */
+	bool present;	      /* the table is there */
+	bool owned;	      /* a running process has made it its own (NFT_TABLE_F_OWNER) */
+	bool monitor;	      /* a reject chain of it does not drop */
+	bool accepts_replies; /* its base chain stands behind connection tracking */
 	struct enforced_port *enforced; /* ports that lead to a chain that drops */
 	size_t enforced_count;
 	const char *shape; /* text of all but hosts, nets, rejected, revoked and counters */

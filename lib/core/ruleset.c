@@ -218,10 +218,20 @@ static void add_service_sets(struct builder *builder, size_t service)
 	}
 }
 
-/* The service's chains: 1 + 2 * service is its guard, the next its reject chain. */
-static uint32_t guard_chain(size_t service)
+/* A service whose ports are all left alone has neither sets nor chains. */
+static bool is_guarded(const struct config *config, size_t service)
 {
-	return (uint32_t)(1 + 2 * service);
+	return config->services[service].port_count > 0;
+}
+
+/* Behind the base chain each guarded service has its guard and, next, its reject chain. */
+static uint32_t guard_chain(const struct config *config, size_t service)
+{
+	uint32_t chain = 1;
+
+	for (size_t i = 0; i < service; i++)
+		chain += is_guarded(config, i) ? 2 : 0;
+	return chain;
 }
 
 static int compare_ports(const void *a, const void *b)
@@ -259,7 +269,7 @@ static void add_ports(struct builder *builder)
 					.protocol = range->protocol,
 					.first = (uint16_t)port,
 					.last = (uint16_t)(port + step),
-					.chain = guard_chain(i),
+					.chain = guard_chain(config, i),
 				};
 		}
 	}
@@ -327,7 +337,7 @@ static void add_scope_rules(struct builder *builder, struct chain *chain)
 static void add_guard_rules(struct builder *builder, struct chain *chain, size_t service)
 {
 	static const enum set_kind passing[] = {SET_HOSTS, SET_NETS};
-	uint32_t reject = guard_chain(service) + 1;
+	uint32_t reject = guard_chain(builder->config, service) + 1;
 
 	ADD_RULE(chain, simple(EXPRESSION_LOOPBACK), simple(EXPRESSION_ACCEPT));
 	add_scope_rules(builder, chain);
@@ -399,6 +409,8 @@ static void add_chains(struct builder *builder)
 	for (size_t i = 0; i < config->service_count; i++) {
 		const char *name = config->services[i].name;
 
+		if (!is_guarded(config, i))
+			continue;
 		chain = add_chain(builder, join(builder, name, "_guard"), GUARD_RULES_MAX);
 		if (chain)
 			add_guard_rules(builder, chain, i);
@@ -425,8 +437,10 @@ int ruleset_build(const struct config *config, const struct allowlist *allowlist
 		add_ports(&builder);
 	if (!builder.failed)
 		add_destinations(&builder);
-	for (size_t i = 0; i < config->service_count && !builder.failed; i++)
-		add_service_sets(&builder, i);
+	for (size_t i = 0; i < config->service_count && !builder.failed; i++) {
+		if (is_guarded(config, i))
+			add_service_sets(&builder, i);
+	}
 	if (!builder.failed)
 		add_chains(&builder);
 	if (builder.failed) {

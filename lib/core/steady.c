@@ -13,7 +13,7 @@ struct steady steady_advance(const struct steady *last, const struct clock_readi
 	if (reading->boot_id[0] && strcmp(reading->boot_id, last->at.boot_id) == 0)
 		passed = reading->boottime - last->at.boottime;
 	else
-		passed = reading->wall - last->at.wall;
+		passed = reading->wall - (last->at.wall > last->now ? last->at.wall : last->now);
 	if (passed < 0)
 		passed = 0;
 	steady.now = last->now > INT64_MAX - passed ? INT64_MAX : last->now + passed;

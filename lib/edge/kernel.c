@@ -21,6 +21,7 @@ enum {
 	RECEIVE_SIZE = 256 * 1024, /* the kernel fills up to 32 KB at a time, larger on request */
 	SOCKET_BUFFER_MIN = 1024 * 1024,
 	OBSERVE_TRIES = 10,
+	FIRST_REQUEST = 1 << 30, /* sequence numbers of batches count from 1: never the same */
 	REPLY_SECONDS = 5,
 };
 
@@ -76,6 +77,7 @@ int kernel_open(struct kernel **ret_kernel, struct error *error)
 
 	if (!kernel)
 		return error_no_memory(error);
+	kernel->sequence = FIRST_REQUEST;
 	kernel->buffer = malloc(RECEIVE_SIZE);
 	if (!kernel->buffer) {
 		kernel_close(kernel);
@@ -412,15 +414,9 @@ int kernel_commit(struct kernel *kernel, const struct nft_batch *batch, struct e
 		return KERNEL_MOVED;
 	if (refusal.number)
 		return report_refusal(batch, &refusal, error);
-	if (result == -ENOBUFS)
+	/* Not all answers could be read: it may be in force or not. */
+	if (result < 0 || count < batch->messages)
 		return KERNEL_MOVED;
-	if (result < 0)
-		return error_set(error, result, advice(-result),
-			"cannot read the kernel's answer to a transaction: %s", strerror(-result));
-	if (count < batch->messages)
-		return error_set(error, -EBADMSG, "this is a defect; please report it",
-			"the kernel answered %u of %u messages of a transaction", count,
-			batch->messages);
 	return 0;
 }
 

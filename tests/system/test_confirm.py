@@ -406,27 +406,44 @@ class InBetween(Base):
     """The change is in force, and the program did not come any further (strace sends a signal)."""
     needs = ("strace",)
 
-    def test_ended_or_stopped_behind_the_transaction(self):
+    def setUp(self):
+        super().setUp()
+        self.log = os.path.join(self.directory, "strace.log")
         strace = shutil.which("strace", path=PATH)
-        log = os.path.join(self.directory, "strace.log")
-        probe = subprocess.run([strace, "-o", log, "-e", "inject=fsync:signal=SIGSTOP", "true"],
+        probe = subprocess.run([strace, "-o", self.log, "-e", "inject=fsync:signal=SIGSTOP", "true"],
                                stderr=subprocess.PIPE, text=True, timeout=30)
         if probe.returncode != 0:
             self.skipTest("no process can be traced here: " + probe.stderr.strip())
         # Leaks can't be looked for in a traced process.
         self.fence.environment["ASAN_OPTIONS"] += ":detect_leaks=0"
+        self.prefix = [strace, "-o", self.log, "-e"]
+
+    def injected(self, call, what, config):
+        """As begin(), with a fault in that call; returns (terminal, table before)."""
+        self.clean_up()
+        before, generation = self.net.pbx.table(), self.net.pbx.generation()
+        self.fence.config(config)
+        terminal = self.terminal("--yes", "--confirm", "2s", prefix=[
+            *self.prefix, "trace=" + call, "-e", "inject=%s:%s" % (call, what)])
+        self.assertTrue(wait_until(lambda: self.net.pbx.generation() > generation, 5),
+                        "nothing was changed: " + terminal.read())
+        return terminal, before
+
+    def test_ended_or_stopped_behind_the_transaction(self):
         for number in ("SIGSTOP", "SIGKILL"):
             with self.subTest(number):
-                self.clean_up()
-                before, generation = self.net.pbx.table(), self.net.pbx.generation()
-                self.fence.config(self.LESS)
-                terminal = self.terminal("--yes", "--confirm", "2s", prefix=[
-                    strace, "-o", log, "-e", "trace=sendmsg", "-e",
-                    "inject=sendmsg:signal=%s:when=1" % number])
-                self.assertTrue(wait_until(lambda: self.net.pbx.generation() > generation, 5),
-                                "nothing was changed: " + terminal.read())
+                terminal, before = self.injected("sendmsg", "signal=%s:when=1" % number, self.LESS)
                 self.assertTakenBack(terminal, before, 2)
                 self.assertNotIn("Type yes", terminal.read())
+
+    def test_an_error_behind_the_first_transaction_confirms_nothing(self):
+        """A swap takes two; when the second fails, the new table is in force, but not confirmed."""
+        terminal, before = self.injected(
+            "sendmsg", "error=ENOMEM:when=2", self.LESS + "services: {sip: {udp: [5060, 5080]}}\n")
+        self.assertEqual(terminal.code(6), 1, terminal.read())
+        with open(self.log) as file:
+            self.assertIn("INJECTED", file.read())
+        self.assertTakenBack(terminal, before, 2)
 
 
 if __name__ == "__main__":

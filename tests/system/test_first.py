@@ -50,7 +50,8 @@ class Base(Case):
         self.assertNotIn("--yes", result.err)
         return result
 
-    def assertAsks(self, *listed, others=(), options=()):
+    def assertAsks(self, *listed, others=(), options=(), restores=False):
+        """Exit 2, and who is listed. What was shut before is kept up, or restored, all the same."""
         before = self.net.pbx.generation()
         result = self.assertCode(self.fence.run("sync", *options), 2)
         self.assertIn("--yes", result.err)
@@ -58,7 +59,7 @@ class Base(Case):
             self.assertIn(address, result.err)
         for address in (HOME, *others):
             self.assertNotIn(address, result.err)
-        self.assertEqual(self.net.pbx.generation(), before, "it asks, and installs")
+        self.assertEqual(self.net.pbx.generation(), before + restores, "it asks, and installs")
         return result
 
 
@@ -168,7 +169,9 @@ class First(Base):
         self.talk(SCANNER)
         self.talk(TRUNK, 8080)
         self.configure(WEB)
-        self.assertAsks(TRUNK, others=[SCANNER])
+        self.assertAsks(TRUNK, others=[SCANNER], restores=True)
+        self.assertTrue(reaches(self.net.rogue, TRUNK, self.net.pbx, PBX, 8080))
+        self.assertFalse(reaches(self.net.rogue, SCANNER, self.net.pbx, PBX))
 
     def test_fewer_ports_are_remembered_as_such(self):
         """A port that was let go and comes back is new."""

@@ -215,7 +215,8 @@ class Damaged(Base):
 
     def test_another_version(self):
         """From a later sipfence: as good as damaged, and kept."""
-        self.assertSetAside(*self.damage(lambda data: sealed(data.replace(b"sipfence-state 1", b"sipfence-state 2"))))
+        self.assertSetAside(*self.damage(
+            lambda data: sealed(data.replace(b"sipfence-state 1", b"sipfence-state 2"))))
 
     def test_the_seal_of_these_tests(self):
         """What sealed() makes is taken: else the tests that edit the state would prove nothing."""
@@ -254,6 +255,20 @@ class Clocks(Base):
             file.seek(0)
             file.truncate()
             file.write(data)
+
+    def off_for(self, seconds):
+        """As if all of it had been written that long ago, and the machine had been off since."""
+        def earlier(found):
+            return found.group(1) + b" ".join(
+                b"%d" % (int(time) - seconds if int(time) else 0) for time in found.group(2).split())
+
+        with open(self.state_file(), "r+b") as file:
+            data = re.sub(rb"(?m)^(lookup [46] |targets )(\d+ \d+ \d+)", earlier, file.read())
+            data = re.sub(rb"(?m)^(clock )(\d+ \d+)", earlier, data)
+            file.seek(0)
+            file.truncate()
+            file.write(sealed(data))
+        self.set_clock(boot=self.OTHER_BOOT)
 
     OTHER_BOOT = "01234567-89ab-4cde-8f01-23456789abcd"
 
@@ -295,19 +310,19 @@ class Clocks(Base):
 
     def test_off_for_longer_than_hold(self):
         self.begin("24h")
-        self.set_clock(wall=-25 * 3600, boot=self.OTHER_BOOT)
+        self.off_for(25 * 3600)
         self.net.pbx.run(["nft", "flush", "ruleset"])
         self.sync(3)
         self.assertEqual(self.addresses(), [])
 
     def test_off_for_less_than_hold(self):
         self.begin("24h")
-        self.set_clock(wall=-23 * 3600, boot=self.OTHER_BOOT)
+        self.off_for(23 * 3600)
         self.net.pbx.run(["nft", "flush", "ruleset"])
         self.assertIn("held", self.sync(3).err)
         self.assertEqual(self.addresses(), [OLD, "203.0.113.22"])
         # The time off counts: two hours more, and it is over.
-        self.set_clock(wall=-2 * 3600, boot=self.OTHER_BOOT)
+        self.off_for(2 * 3600)
         self.sync(3)
         self.assertEqual(self.addresses(), [])
 
@@ -333,9 +348,16 @@ class Clocks(Base):
         self.set_clock(wall=-7200)
         self.sync(3)
         self.assertEqual(self.addresses(), [OLD, "203.0.113.22"])
-        self.set_clock(wall=-7200, boot=self.OTHER_BOOT)
+        self.off_for(7200)
         self.sync(3)
         self.assertEqual(self.addresses(), [])
+
+    def test_a_clock_that_is_right_again_in_the_next_boot(self):
+        """1970, saved; then another boot, with the right time: 50 years have not passed."""
+        self.begin("24h")
+        self.set_clock(wall=-int(time.time()) + 100, boot=self.OTHER_BOOT)
+        self.sync(3)
+        self.assertEqual(self.addresses(), [OLD, "203.0.113.22"])
 
     def test_a_state_without_a_clock(self):
         """As an earlier version has written it."""

@@ -575,6 +575,26 @@ static void test_a_service_is_new_when_a_port_of_it_was_open(void **state)
 	assert_false(enforced_has(&before[1], PROTOCOL_UDP, 5060));
 }
 
+static void test_a_service_without_ports_is_left_out(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct world world;
+
+	(void)state;
+	make_world(&world, &dice, false);
+	world.services[0].port_count = 0;
+	ruleset_free(world.ruleset);
+	assert_int_equal(ruleset_build(&world.config, &world.allowlist, &world.ruleset), 0);
+	assert_null(ruleset_find_set(world.ruleset, SET_HOSTS, 0, FAMILY_IPV4));
+	assert_non_null(ruleset_find_set(world.ruleset, SET_HOSTS, 1, FAMILY_IPV4));
+	assert_int_equal(world.ruleset->chain_count, 3);
+	assert_string_equal(world.ruleset->chains[1].name, "web_guard");
+	/* The map leads to that chain. */
+	assert_int_equal(world.ruleset->sets[0].port_count, 1);
+	assert_int_equal(world.ruleset->sets[0].ports[0].chain, 1);
+	clear_world(&world);
+}
+
 /* `ipv6-prefix` never widens an answer past the `within` that it was judged by. */
 static void test_within_bounds_the_prefix(void **state)
 {
@@ -618,6 +638,7 @@ int main(void)
 		cmocka_unit_test(test_another_shape_is_swapped),
 		cmocka_unit_test(test_drop_stands_alone),
 		cmocka_unit_test(test_a_service_is_new_when_a_port_of_it_was_open),
+		cmocka_unit_test(test_a_service_without_ports_is_left_out),
 		cmocka_unit_test(test_within_bounds_the_prefix),
 	};
 

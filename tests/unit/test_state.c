@@ -17,7 +17,7 @@ static const struct enforced_ports enforced = {ports, 2}, nothing_enforced = {NU
 
 static void print_state(const struct roster *roster, const struct config *config, struct text *text)
 {
-	state_print(roster, config, &clock_then, &enforced, text);
+	state_print(roster, config, &clock_then, &enforced, "pbx", text);
 }
 
 struct world {
@@ -140,7 +140,10 @@ static void test_print_then_parse_gives_the_same(void **state)
 			assert_same_host(&saved->hosts[j].host, &world.roster->hosts[j]);
 		assert_int_equal(saved->srv_count, 1);
 		assert_memory_equal(&saved->clock, &clock_then, sizeof(clock_then));
-		assert_string_equal(saved->table, "sipfence");
+		assert_int_equal(saved->table_count, 2);
+		assert_string_equal(saved->tables[0], "sipfence");
+		assert_string_equal(saved->tables[1], "pbx");
+		assert_string_equal(saved->enforced_table, "sipfence");
 		assert_int_equal(saved->enforced_count, 2);
 		for (size_t j = 0; j < 2; j++) {
 			assert_int_equal(saved->enforced[j].protocol, ports[j].protocol);
@@ -224,8 +227,9 @@ static void test_enforced_ports_are_forgotten(void **state)
 	(void)state;
 	make_world(&world, &dice);
 	print_state(world.roster, &world.config, &text);
-	state_print(world.roster, &world.config, &clock_then, &nothing_enforced, &expected);
-	state_forget_enforced(text.data, text.length, &without);
+	world.config.table = "pbx"; /* what is left is as if there had been no other */
+	state_print(world.roster, &world.config, &clock_then, &nothing_enforced, NULL, &expected);
+	state_forget_enforced(text.data, text.length, "sipfence", &without);
 	assert_string_equal(without.data, expected.data);
 	text_free(&text);
 	text_free(&without);
