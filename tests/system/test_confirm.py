@@ -216,6 +216,21 @@ class Answers(Base):
         self.assertGreaterEqual(self.net.pbx.elements("sip_hosts4")[HOME]["packets"], packets)
         self.assertTrue(reaches(self.net.home, HOME, self.net.pbx, PBX))
 
+    def test_what_the_new_config_has_no_more_comes_back(self):
+        """Elements of sets that only the old table has: another service's, destinations', revoked."""
+        self.net.pbx.run(["nft", "flush", "ruleset"])
+        self.fence.config("extensions: {21: %s}\npeers: {anna: {hosts: [%s], services: [web]}}\n"
+                          "services: {web: {tcp: [80]}}\nreplies: accept\n"
+                          "destinations: [10.9.0.0/24, 10.9.0.0/28]\n" % (HOME, OTHER))
+        self.assertCode(self.fence.run("sync", "--yes"), 0)
+        self.net.pbx.nft("add element inet sipfence sip_revoked4 { 198.51.100.99 }\n")
+        before = self.net.pbx.table(dynamic=True)
+        self.assertIn("198.51.100.99", str(before))
+        self.fence.config(self.LESS)
+        terminal = self.terminal("--yes", "--confirm", "1s")
+        self.assertEqual(terminal.code(), 1, terminal.read())
+        self.assertEqual(self.net.pbx.table(dynamic=True), before)
+
     def test_kept(self):
         for answer in (b"yes\n", b"y\n", b"YES\n"):
             with self.subTest(answer):
@@ -346,6 +361,16 @@ class Faults(Base):
                 stop(terminal)
                 # A stopped process is one that is left, unless it is ended, too.
                 self.assertTakenBack(terminal, before, 2)
+
+    def test_the_watching_process_is_killed(self):
+        """Then nobody keeps watch, and the change is taken back at once by the other one."""
+        terminal, before = self.begin(20)
+        self.assertTrue(terminal.shows("yes"), terminal.read())
+        watcher = [pid for pid in processes(self.fence) if pid != terminal.pid]
+        self.assertEqual(len(watcher), 1)
+        os.kill(watcher[0], signal.SIGKILL)
+        self.assertEqual(terminal.code(3), 1, terminal.read())
+        self.assertTakenBack(terminal, before, 20)
 
     def test_the_whole_group_is_killed(self):
         terminal, before = self.begin(2)

@@ -465,6 +465,22 @@ class Replies(PacketCase):
         self.assertTrue(self.say(pbx, trunk, trunk_at))
         self.assertFalse(self.say(trunk, pbx, pbx_at), "replies: drop")
 
+    def test_registered_through_two_flows(self):
+        """One that it opened, one that the PBX opened to it: whichever the kernel lists first."""
+        pbx_at, contact = (PBX4, 5060), (ROGUE4, 5060)
+        pbx, by_contact = self.sockets((self.net.pbx, *pbx_at), (self.net.rogue, *contact))
+        # Somebody's table makes the kernel track connections.
+        self.net.pbx.nft("table inet other {\nchain in {\ntype filter hook input priority 0;\n"
+                         "ct state established accept\n}\n}\n")
+        for port in range(4001, 4009):
+            (opened,) = self.sockets((self.net.rogue, ROGUE4, port))
+            self.assertTrue(self.say(opened, pbx, pbx_at))
+        self.assertTrue(self.say(pbx, by_contact, contact))
+        self.sync(LISTED + "replies: accept\n")
+        self.assertIn(ROGUE4, self.net.pbx.elements("sip_revoked4"))
+        self.assertTrue(self.say(pbx, by_contact, contact))
+        self.assertFalse(self.say(by_contact, pbx, pbx_at))
+
     def test_trunk_let_in_later(self):
         """Whose replies were dropped is let in by `replies: accept`: that is what it is for."""
         trunk_at, pbx_at = (ROGUE4, 5060), (PBX4, 5060)

@@ -221,6 +221,14 @@ class Faults(Base):
         self.assertEqual(result.values, ["203.0.113.6"])
         self.assertLess(result.at, 0.6)
 
+    def test_lost_packet_where_answers_are_quick(self):
+        """Once the round trip is known, a lost packet costs no more than 0.1 s."""
+        self.server.set("lost.example", "A", in_turn(silence(), answer("203.0.113.6")))
+        run = self.ask([self.server], ["good.example A"] * 20 + ["lost.example A"], timeout=8000,
+                       in_flight=1)
+        self.assertEqual(run.only(20).values, ["203.0.113.6"])
+        self.assertLess(run.only(20).at - run.only(19).at, 0.4)  # 0.5 without
+
     def test_late_answer(self):
         """It comes after the time-out, as a second answer."""
         self.server.set("late.example", "A", delay(450, answer("203.0.113.7")))
