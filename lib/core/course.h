@@ -121,7 +121,7 @@ void course_ended(struct course *course, const struct course_try *try, enum answ
 
 /* May another question be sent now? Not in doubt, once all the canaries are. */
 bool course_may_ask(const struct course *course);
-/* Which one, when course_may_ask() and `queued` > 0 wait. Calls course_begin() next. */
+/* Which one, when course_may_ask() and `queued` (> 0) wait; course_begin() comes next. */
 struct course_pick {
 	bool root;    /* the root; a queued one otherwise */
 	size_t index; /* from the front of the queue */
