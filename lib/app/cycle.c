@@ -584,7 +584,7 @@ static int drop_relay(struct cycle *cycle, struct kernel *kernel, struct error *
 	}
 	if (result < 0)
 		return error_set(error, result, "run sync again",
-			"the new table is in force, but the helper chain prerouting_relay is still "
+			"the new table is in force, but the extra chain prerouting_relay is still "
 			"in it: %s",
 			refusal.what);
 	return result;
