@@ -80,8 +80,7 @@ int command_check(const struct invocation *invocation)
 		printf("%s is good: mode %s\n", config->path,
 			config->monitor ? "monitor" : "enforce");
 		printf("%zu remote and %zu local extensions, %zu peers; %zu names to resolve, %zu "
-		       "fixed "
-		       "addresses, %zu local subnets\n",
+		       "fixed addresses, %zu local subnets\n",
 			summary.remote, summary.local, summary.peers, summary.names, summary.fixed,
 			config->local_subnet_count);
 		print_services(config);

@@ -114,8 +114,7 @@ int guardian_start(
 		close(ends[0]);
 		close(ends[1]);
 		return error_set(error, -number, "",
-			"cannot start the process that takes the change "
-			"back: %s",
+			"cannot start the process that takes the change back: %s",
 			strerror(number));
 	}
 	close(ends[0]);

@@ -91,10 +91,8 @@ static void print_help(void)
 		}
 		printf("\n");
 	}
-	printf("\nExit codes: 0 all names answered and the kernel equals the config; 3 done, but "
-	       "some\n"
-	       "names are held, gone, refused or were never answered; 2 usage or config error, "
-	       "nothing\n"
+	printf("\nExit codes: 0 all names answered and the kernel equals the config; 3 done, but some\n"
+	       "names are held, gone, refused or were never answered; 2 usage or config error, nothing\n"
 	       "touched; 1 the kernel, a permission or I/O refused, the kernel is as before.\n\n"
 	       "See sipfence(8) and sipfence.yaml(5).\n");
 }

@@ -14,8 +14,7 @@ static void report(const struct invocation *invocation, const char *table, bool 
 		return;
 	if (removed)
 		printf("removed table inet %s: everybody may reach the ports again, as far as "
-		       "other "
-		       "tables let them. Stop cron's sipfence sync, or it comes back.\n",
+		       "other tables let them. Stop cron's sipfence sync, or it comes back.\n",
 			table);
 	else
 		printf("there is no table inet %s\n", table);
@@ -37,8 +36,7 @@ static void forget(const struct invocation *invocation, const char *table, struc
 	if (other && kernel_has_table(kernel, other, NULL) > 0)
 		say_warning(invocation,
 			"table inet %s of a former config is still in force; take it out: nft "
-			"delete "
-			"table inet %s",
+			"delete table inet %s",
 			other, other);
 	free(other);
 }

@@ -135,9 +135,11 @@ static int diff(struct sync *sync)
 	}
 	if (!sync->invocation->json) {
 		if (cycle->plan.kind == PLAN_SWAP)
-			printf("table inet %s would be %s\n", cycle->ruleset->table,
-				cycle->observed->present ? "swapped: its rules differ"
-							 : "installed");
+			printf("table inet %s would be %s, mode %s\n", cycle->ruleset->table,
+				cycle->observed->present
+					? "swapped: its rules differ from the config"
+					: "installed",
+				cycle->config->monitor ? "monitor" : "enforce");
 		report_changes(sync->invocation, cycle);
 		if (cycle->plan.kind == PLAN_NOTHING && isatty(STDOUT_FILENO))
 			printf("nothing would change\n");
@@ -151,28 +153,26 @@ static int diff(struct sync *sync)
 	return finish(sync, plan_word(cycle), NULL);
 }
 
-/* Before ports are shut that were open: whoever talks to them unlisted is shown, and --yes asked
- * for. */
+/* Whoever gets in now, unlisted, and would not any more is shown first, and --yes asked for. */
 static bool may_enforce(struct sync *sync)
 {
 	const struct cycle *cycle = &sync->cycle;
 	size_t count = cycle_newly_shut_out(cycle);
 
-	if (!cycle_shuts_new_ports(cycle) || sync->invocation->yes)
+	if (sync->invocation->yes)
 		return true;
 	if (count == 0) {
-		if (cycle->blind && !cycle->observed->monitor)
+		if (cycle_shuts_new_ports(cycle) && cycle->blind && !cycle->observed->monitor)
 			say_note(sync->invocation,
-				"connection tracking knows of no flows here, so nobody could be "
-				"seen "
+				"connection tracking knows of no flows here, so nobody could be seen "
 				"talking to the ports; to be sure, run in mode: monitor first");
 		return true;
 	}
 	error_set(&sync->error, -EAGAIN,
 		"each is a forgotten trunk or phone, or the intruder: list who must get in under "
 		"`peers` or `extensions`, then run sync with --yes, which shuts out the rest",
-		"%zu unlisted source%s to ports that were open until now; these ports are left as "
-		"they are",
+		"%zu unlisted source%s to ports that were open until now; these ports are left "
+		"as they are",
 		count, count == 1 ? " talks" : "s talk");
 	say_problem(sync->invocation, &sync->error);
 	if (sync->invocation->json)
@@ -191,13 +191,11 @@ static void report_done(struct sync *sync, enum plan_kind kind, bool was_present
 	if (!invocation->json && invocation->verbosity >= 0) {
 		report_count_changes(cycle, &added, &removed);
 		if (kind == PLAN_SWAP && !was_present)
-			printf("installed table inet %s: %zu addresses and prefixes may pass, mode "
-			       "%s\n",
+			printf("installed table inet %s: %zu addresses and prefixes may pass, mode %s\n",
 				cycle->ruleset->table, added,
 				cycle->config->monitor ? "monitor" : "enforce");
 		else if (kind == PLAN_SWAP)
-			printf("swapped table inet %s: the config, or the table, had changed; mode "
-			       "%s\n",
+			printf("swapped table inet %s: the config, or the table, had changed; mode %s\n",
 				cycle->ruleset->table,
 				cycle->config->monitor ? "monitor" : "enforce");
 		if (kind == PLAN_ELEMENTS || was_present || invocation->verbosity > 0)
@@ -239,8 +237,7 @@ static int apply_confirmed(struct sync *sync)
 		}
 	}
 	return error_set(&sync->error, -ECANCELED,
-		"put the config back as well, or cron's next sync makes the same change; or run "
-		"this "
+		"put the config back as well, or cron's next sync makes the same change; or run this "
 		"again and type yes",
 		"not confirmed: the table is as it was before");
 }
@@ -251,8 +248,7 @@ static void warn_of_former_table(const struct sync *sync)
 
 	if (table)
 		say_warning(sync->invocation,
-			"table inet %s of a former config is still there, and nobody updates it; "
-			"take "
+			"table inet %s of a former config is still there, and nobody updates it; take "
 			"it out: nft delete table inet %s",
 			table, table);
 }
@@ -287,8 +283,7 @@ static int commit(struct sync *sync)
 	struct error error = {0};
 	int result;
 
-	/* What is about to be shut is noted when it is: a refused change must be asked about again.
-	 */
+	/* Noted as shut only when it is: what the kernel refuses must be asked about again. */
 	if (cycle_save(cycle, shuts_more, &sync->error) < 0)
 		return sync->error.code;
 	cycle->want_snapshot = false; /* the table as it is now, not at a later look */
@@ -298,8 +293,7 @@ static int commit(struct sync *sync)
 		result = cycle_apply(cycle, sync->kernel, &sync->error);
 	if (result == 0 && shuts_more && cycle_save(cycle, false, &error) < 0)
 		say_warning(sync->invocation,
-			"%s; the change was made, but after a reboot the next sync will ask for "
-			"--yes",
+			"%s; the change was made, but after a reboot the next sync will ask for --yes",
 			error.what);
 	return result;
 }
@@ -315,9 +309,8 @@ static void report_details(const struct sync *sync)
 		(unsigned long long)cycle->dns.timed_out);
 	if (cycle->retries)
 		say_note(sync->invocation,
-			"another program changed the firewall meanwhile: compared and tried again, "
-			"%u "
-			"times",
+			"another program changed the firewall meanwhile: compared and tried "
+			"again, %u times",
 			cycle->retries);
 }
 

@@ -584,8 +584,8 @@ static int drop_relay(struct cycle *cycle, struct kernel *kernel, struct error *
 	}
 	if (result < 0)
 		return error_set(error, result, "run sync again",
-			"the new table is in force, but the extra chain prerouting_relay is still "
-			"in it: %s",
+			"the new table is in force, but the extra chain prerouting_relay is "
+			"still in it: %s",
 			refusal.what);
 	return result;
 }
@@ -629,11 +629,9 @@ int cycle_apply(struct cycle *cycle, struct kernel *kernel, struct error *error)
 		if (cycle->observed->owned)
 			return error_set(error, -EPERM,
 				"end that process (`nft monitor` shows who changes it), or give "
-				"sipfence "
-				"another table name (nftables: {table: …})",
-				"the table inet %s belongs to another running process, which alone "
-				"may "
-				"change it",
+				"sipfence another table name (nftables: {table: …})",
+				"the table inet %s belongs to another running process, which "
+				"alone may change it",
 				cycle->ruleset->table);
 		result = commit_plan(cycle, kernel, error);
 		if (result <= 0)

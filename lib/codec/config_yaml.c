@@ -78,8 +78,7 @@ static void read_source(struct build *build, uint32_t index)
 		if (empty && index == 0)
 			report_error(report, (struct place){index, 1, 1},
 				"the config is empty; it needs \"local-subnets\", \"extensions\" "
-				"or "
-				"\"peers\"");
+				"or \"peers\"");
 		return;
 	}
 	if (index == 0)

@@ -282,8 +282,7 @@ int folder_make(const char *path, struct error *error)
 			number == EACCES || number == EPERM
 				? "run it as root, or name another folder (--state-dir, --run-dir)"
 				: "make the folder above it first, or name another one "
-				  "(--state-dir, "
-				  "--run-dir)",
+				  "(--state-dir, --run-dir)",
 			"cannot make the folder %s: %s", path, strerror(number));
 	if (stat(path, &status) < 0 || !S_ISDIR(status.st_mode))
 		return error_set(error, -ENOTDIR, "move away what is there",

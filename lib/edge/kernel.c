@@ -45,12 +45,10 @@ static const char *advice(int number)
 	case EOPNOTSUPP:
 	case EAFNOSUPPORT:
 		return "this kernel has no nf_tables: load the module (modprobe nf_tables), or use "
-		       "a "
-		       "kernel with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET";
+		       "a kernel with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET";
 	case ENOENT:
 		return "a part of nf_tables is missing: load its module (modprobe -a nft_fib_inet "
-		       "nft_log "
-		       "nft_limit nft_ct), or use a kernel that has it";
+		       "nft_log nft_limit nft_ct), or use a kernel that has it";
 	case ENOBUFS:
 	case EMSGSIZE:
 		return "the transaction is larger than this process may send at once: raise "
@@ -58,8 +56,7 @@ static const char *advice(int number)
 		       "containers";
 	case ENOMEM:
 		return "the kernel has no memory for it: free some, or raise the memory limit of "
-		       "this "
-		       "container";
+		       "this container";
 	case EBUSY:
 		return "another program holds on to a part of the table: look at `nft list "
 		       "ruleset`";
@@ -285,9 +282,8 @@ int kernel_observe(struct kernel *kernel, const struct ruleset *wanted,
 	if (result == -EINTR)
 		return error_set(error, -EAGAIN,
 			"find out who does that (`nft monitor`), and try again",
-			"another program changes the firewall without a pause; the table %s could "
-			"not be "
-			"read in one piece",
+			"another program changes the firewall without a pause; the table %s "
+			"could not be read in one piece",
 			wanted->table);
 	return error_set(error, result, result == -EINVAL ? advice(EOPNOTSUPP) : advice(-result),
 		"cannot read the kernel's table inet %s: %s", wanted->table, strerror(-result));

@@ -183,6 +183,31 @@ class First(Base):
         self.configure(WEB)
         self.assertAsks(TRUNK)
 
+    def test_replies_no_longer_accepted(self):
+        """A trunk that gets in by its replies alone is shut out by nobody's oversight."""
+        self.configure("replies: accept\n")
+        self.sync("--yes")
+        pbx, trunk = self.net.pbx.udp(PBX, 5060), self.net.rogue.udp(TRUNK, 5060)
+        self.addCleanup(pbx.close)
+        self.addCleanup(trunk.close)
+
+        def replies():
+            pbx.sendto(b"question", (TRUNK, 5060))
+            trunk.recvfrom(100)
+            trunk.sendto(b"reply", (PBX, 5060))
+            try:
+                return pbx.recvfrom(100)[0] == b"reply"
+            except TimeoutError:
+                return False
+
+        self.assertTrue(replies())
+        self.configure("replies: drop\n")
+        self.assertAsks(TRUNK)
+        self.assertTrue(replies())
+        self.sync("--yes")
+        self.assertFalse(replies())
+        self.sync()
+
     def test_to_monitor_and_back(self):
         self.configure("mode: monitor\n")
         self.talk(TRUNK)
