@@ -279,22 +279,19 @@ static int prepare(struct sync *sync)
 static int commit(struct sync *sync)
 {
 	struct cycle *cycle = &sync->cycle;
-	bool shuts_more = cycle_shuts_new_ports(cycle);
-	struct error error = {0};
 	int result;
 
-	/* Noted as shut only when it is: what the kernel refuses must be asked about again. */
-	if (cycle_save(cycle, shuts_more, &sync->error) < 0)
+	if (cycle_save(cycle, false, &sync->error) < 0)
 		return sync->error.code;
 	cycle->want_snapshot = false; /* the table as it is now, not at a later look */
 	if (sync->invocation->confirm && cycle->plan.kind != PLAN_NOTHING)
 		result = apply_confirmed(sync);
 	else
 		result = cycle_apply(cycle, sync->kernel, &sync->error);
-	if (result == 0 && shuts_more && cycle_save(cycle, false, &error) < 0)
-		say_warning(sync->invocation,
-			"%s; the change was made, but after a reboot the next sync will ask for --yes",
-			error.what);
+	/* What is not shut after all must be asked about again. If this fails, the first error says
+	 * more. */
+	if (result < 0 && (!cycle->touched || result == -ECANCELED))
+		cycle_save(cycle, true, NULL);
 	return result;
 }
 

@@ -27,8 +27,9 @@
 #include <stdint.h>
 
 enum {
-	COMMENT_MAX = 128,	  /* bytes, without NUL: nft's own limit for a set element */
-	DYNAMIC_SET_SIZE = 65535, /* elements of a rejected or revoked set */
+	COMMENT_MAX = 128, /* bytes, without NUL: nft's own limit for a set element */
+	DYNAMIC_SET_SIZE =
+		16384, /* elements of a rejected or revoked set: the kernel takes 256 KB for it */
 	REJECTED_TIMEOUT_MS = 3600 * 1000,
 	REVOKED_TIMEOUT_MS = 7200 * 1000,
 	LOG_BURST = 5, /* nft's default, sent explicitly */
