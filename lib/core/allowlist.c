@@ -2,7 +2,6 @@
 #include "allowlist.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,51 +28,61 @@ static int grant_add(struct builder *builder, const struct prefix *prefix, size_
 	return 0;
 }
 
+bool allowlist_serves(const struct config *config, uint32_t owner, size_t service)
+{
+	return config->owners[owner].services >> service & 1;
+}
+
 /* To each service of the owner. */
 static int grant_owner(
 	struct builder *builder, const struct prefix *prefix, uint32_t owner, const char *host)
 {
-	uint32_t services = builder->config->owners[owner].services;
-
 	for (size_t i = 0; i < builder->config->service_count; i++) {
-		if ((services >> i & 1) && grant_add(builder, prefix, i, owner, host) < 0)
+		if (allowlist_serves(builder->config, owner, i) &&
+			grant_add(builder, prefix, i, owner, host) < 0)
 			return -ENOMEM;
 	}
 	return 0;
 }
 
 /* `ipv6-prefix` widens an answer, but never past the prefix of `within` that it was judged by. */
-static unsigned grant_length(const struct builder *builder, const struct addr *addr, uint32_t owner)
+struct prefix allowlist_prefix(const struct config *config, uint32_t owner, const struct addr *addr)
 {
-	const struct owner *of = &builder->config->owners[owner];
-	const struct prefix *within = guard_within(&builder->config->guards[of->guard], addr);
+	const struct owner *of = &config->owners[owner];
+	const struct prefix *within = guard_within(&config->guards[of->guard], addr);
 	unsigned length = addr->family == FAMILY_IPV6 ? of->ipv6_prefix : addr_bits(FAMILY_IPV4);
 
-	return within && within->length > length ? within->length : length;
+	if (within && within->length > length)
+		length = within->length;
+	return prefix_of(addr, length);
 }
 
-static int grant_addr(
-	struct builder *builder, const struct addr *addr, uint32_t owner, const char *host)
+size_t allowlist_prefixes(const struct config *config, uint32_t owner, const struct host *host,
+	int64_t now, struct prefix ret_prefixes[HOST_ADDRS_MAX])
 {
-	struct prefix prefix = prefix_of(addr, grant_length(builder, addr, owner));
+	int64_t linger = config->linger[config->owners[owner].kind];
+	size_t count = 0;
 
-	return grant_owner(builder, &prefix, owner, host);
+	for (int family = 0; family < FAMILY_COUNT; family++) {
+		for (size_t i = 0; i < host->count[family] && count < HOST_ADDRS_MAX; i++)
+			ret_prefixes[count++] =
+				allowlist_prefix(config, owner, &host->addrs[family][i]);
+	}
+	for (size_t i = 0; i < host->retired_count && count < HOST_ADDRS_MAX; i++) {
+		if (now - host->retired[i].when < linger)
+			ret_prefixes[count++] =
+				allowlist_prefix(config, owner, &host->retired[i].addr);
+	}
+	return count;
 }
 
 static int grant_host(struct builder *builder, const struct host *host, uint32_t owner, int64_t now)
 {
-	int64_t linger = builder->config->linger[builder->config->owners[owner].kind];
+	struct prefix prefixes[HOST_ADDRS_MAX];
+	size_t count = allowlist_prefixes(builder->config, owner, host, now, prefixes);
 
-	for (int family = 0; family < FAMILY_COUNT; family++) {
-		for (size_t i = 0; i < host->count[family]; i++) {
-			if (grant_addr(builder, &host->addrs[family][i], owner, host->name) < 0)
-				return -ENOMEM;
-		}
-	}
-	for (size_t i = 0; i < host->retired_count; i++) {
-		if (now - host->retired[i].when >= linger)
-			continue;
-		if (grant_addr(builder, &host->retired[i].addr, owner, host->name) < 0)
+	for (size_t i = 0; i < count; i++) {
+		if (grant_owner(builder, &prefixes[i], owner, host->name) < 0)
 			return -ENOMEM;
 	}
 	return 0;

@@ -11,6 +11,7 @@
 #include "config.h"
 #include "roster.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,5 +36,19 @@ struct allowlist {
 int allowlist_build(const struct config *config, const struct roster *roster, int64_t now,
 	struct allowlist *ret_allowlist);
 void allowlist_clear(struct allowlist *allowlist);
+
+/* --- What one owner is granted, for those who keep such a list up to date (ledger.h) --- */
+
+/* All addresses of a host that any owner may be granted: those in force and the retired ones. */
+enum { HOST_ADDRS_MAX = FAMILY_COUNT * CONFIG_MAX_ADDRESSES + RETIRED_MAX };
+
+/* What the owner is granted for an address of a name of its. */
+struct prefix allowlist_prefix(
+	const struct config *config, uint32_t owner, const struct addr *addr);
+/* The same for all addresses that the host has for this owner at `now`; may have some twice. */
+size_t allowlist_prefixes(const struct config *config, uint32_t owner, const struct host *host,
+	int64_t now, struct prefix ret_prefixes[HOST_ADDRS_MAX]);
+/* True when the owner's grants are for `service`, too. */
+bool allowlist_serves(const struct config *config, uint32_t owner, size_t service);
 
 #endif

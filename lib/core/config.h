@@ -41,7 +41,7 @@ struct guard {
 	uint64_t fingerprint;	/* of the above, the same in every run: keys saved state */
 };
 
-enum owner_kind { OWNER_EXTENSION, OWNER_PEER };
+enum owner_kind { OWNER_EXTENSION, OWNER_PEER, OWNER_KIND_COUNT };
 
 /* An extension or a peer: who an address is permitted for. */
 struct owner {
@@ -88,7 +88,7 @@ struct config {
 	/* All in seconds. */
 	int64_t refresh_min, refresh_max;
 	int64_t hold, gone;
-	int64_t linger[2]; /* by enum owner_kind */
+	int64_t linger[OWNER_KIND_COUNT];
 
 	bool monitor;
 	bool accept_replies;

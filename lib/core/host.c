@@ -206,6 +206,90 @@ bool host_expire(struct host *host, const struct timing *timing, int64_t linger,
 	return left;
 }
 
+static int64_t family_expires(
+	const struct host *host, enum family family, const struct timing *timing)
+{
+	const struct lookup *lookup = &host->lookup[family];
+
+	if (host->count[family] == 0 || lookup->last == ANSWER_ADDRESSES)
+		return INT64_MAX;
+	return lookup_expires(lookup, timing);
+}
+
+int64_t host_expires(const struct host *host, const struct timing *timing,
+	const int64_t linger[OWNER_KIND_COUNT], int64_t now)
+{
+	int64_t next = INT64_MAX, longest = 0;
+
+	for (int family = 0; family < FAMILY_COUNT; family++) {
+		int64_t when = family_expires(host, (enum family)family, timing);
+
+		if (when < next)
+			next = when;
+	}
+	for (int kind = 0; kind < OWNER_KIND_COUNT; kind++)
+		longest = linger[kind] > longest ? linger[kind] : longest;
+	for (size_t i = 0; i < host->retired_count; i++) {
+		for (int kind = 0; kind < OWNER_KIND_COUNT; kind++) {
+			int64_t when = later(host->retired[i].when, linger[kind]);
+
+			/* With a shorter time it has left that owner already. */
+			if ((when > now || linger[kind] == longest) && when < next)
+				next = when;
+		}
+	}
+	return next;
+}
+
+static bool still_good(
+	const struct addr *addr, const struct guard *guard, const struct own_addresses *own)
+{
+	struct answer answer = {.kind = ANSWER_ADDRESSES, .count = 1, .addrs = addr};
+
+	return answer_guard(&answer, guard, own).kind == ANSWER_ADDRESSES;
+}
+
+static int inherit_family(struct host *host, const struct host *from, enum family family,
+	const struct guard *guard, const struct own_addresses *own)
+{
+	size_t count = from->count[family];
+
+	host->lookup[family] = from->lookup[family];
+	host->culprit[family] = from->culprit[family];
+	if (count == 0 || count > guard->max_addresses)
+		return 0;
+	host->addrs[family] = malloc(count * sizeof(*host->addrs[family]));
+	if (!host->addrs[family])
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		const struct addr *addr = &from->addrs[family][i];
+
+		if (still_good(addr, guard, own))
+			host->addrs[family][host->count[family]++] = *addr;
+	}
+	return 0;
+}
+
+int host_inherit(struct host *host, const struct host *from, const struct guard *guard,
+	const struct own_addresses *own)
+{
+	host->told = from->told;
+	for (int family = 0; family < FAMILY_COUNT; family++) {
+		if (inherit_family(host, from, (enum family)family, guard, own) < 0)
+			return -ENOMEM;
+	}
+	if (from->retired_count == 0)
+		return 0;
+	host->retired = malloc(from->retired_count * sizeof(*host->retired));
+	if (!host->retired)
+		return -ENOMEM;
+	for (size_t i = 0; i < from->retired_count; i++) {
+		if (still_good(&from->retired[i].addr, guard, own))
+			host->retired[host->retired_count++] = from->retired[i];
+	}
+	return 0;
+}
+
 static bool unsure(const struct lookup *lookup)
 {
 	return lookup->last == ANSWER_COULD_NOT_ASK || lookup->last == ANSWER_REFUSED ||
@@ -399,6 +483,63 @@ bool srv_expire(struct srv *srv, const struct timing *timing, int64_t linger, in
 	left |= kept < srv->retired_count;
 	srv->retired_count = kept;
 	return left;
+}
+
+static uint64_t hash_name(const char *name)
+{
+	uint64_t hash = 0xcbf29ce484222325; /* FNV-1a */
+
+	for (; *name; name++)
+		hash = (hash ^ (uint8_t)*name) * 0x100000001b3;
+	return hash;
+}
+
+uint64_t srv_names_hash(const struct srv *srv)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < srv->count; i++)
+		sum += hash_name(srv->targets[i]);
+	for (size_t i = 0; i < srv->retired_count; i++)
+		sum += hash_name(srv->retired[i].target);
+	return sum;
+}
+
+int64_t srv_expires(const struct srv *srv, const struct timing *timing, int64_t linger)
+{
+	int64_t next = INT64_MAX;
+
+	if (srv->count > 0 && srv->lookup.last != ANSWER_ADDRESSES)
+		next = lookup_expires(&srv->lookup, timing);
+	for (size_t i = 0; i < srv->retired_count; i++) {
+		if (later(srv->retired[i].when, linger) < next)
+			next = later(srv->retired[i].when, linger);
+	}
+	return next;
+}
+
+int srv_inherit(struct srv *srv, const struct srv *from)
+{
+	srv->told = from->told;
+	srv->lookup = from->lookup;
+	srv->targets = calloc(from->count + 1, sizeof(*srv->targets));
+	srv->retired = calloc(from->retired_count + 1, sizeof(*srv->retired));
+	if (!srv->targets || !srv->retired)
+		return -ENOMEM;
+	for (size_t i = 0; i < from->count; i++) {
+		srv->targets[i] = strdup(from->targets[i]);
+		if (!srv->targets[i])
+			return -ENOMEM;
+		srv->count++;
+	}
+	for (size_t i = 0; i < from->retired_count; i++) {
+		srv->retired[i].when = from->retired[i].when;
+		srv->retired[i].target = strdup(from->retired[i].target);
+		if (!srv->retired[i].target)
+			return -ENOMEM;
+		srv->retired_count++;
+	}
+	return 0;
 }
 
 enum host_state srv_state(const struct srv *srv)

@@ -84,6 +84,11 @@ int host_take(struct host *host, enum family family, const struct answer *answer
 	int64_t now);
 /* Drops what has outlived hold, gone or linger; returns true when addresses in force left. */
 bool host_expire(struct host *host, const struct timing *timing, int64_t linger, int64_t now);
+/* When addresses leave next if no answer comes; INT64_MAX: there is no such time. `linger` is that
+ * of each kind of owner that the host has; of a kind that it has not, no longer than the others'.
+ */
+int64_t host_expires(const struct host *host, const struct timing *timing,
+	const int64_t linger[OWNER_KIND_COUNT], int64_t now);
 enum host_state host_state(const struct host *host);
 /* The family whose outcome decides host_state(): what to name in a message. */
 enum family host_deciding_family(const struct host *host);
@@ -91,6 +96,13 @@ enum family host_deciding_family(const struct host *host);
 uint8_t host_telling(const struct host *host);
 const char *host_state_name(enum host_state state); /* "fresh", "held", … */
 void host_clear(struct host *host);		    /* frees what it owns */
+
+/*
+ * Copies all that is known of the name into `host`, which has nothing yet, but for addresses that
+ * its guard refuses, or that are this machine's by now. -ENOMEM: host_clear() it.
+ */
+int host_inherit(struct host *host, const struct host *from, const struct guard *guard,
+	const struct own_addresses *own);
 
 /*
  * After reading saved state: times of the future become `now` (the clock went backwards), and a
@@ -114,6 +126,12 @@ struct srv {
 
 int srv_take(struct srv *srv, const struct answer *answer, int64_t now);
 bool srv_expire(struct srv *srv, const struct timing *timing, int64_t linger, int64_t now);
+/* Of all names that it lets in, lingering ones included, in any order: another number for others.
+ */
+uint64_t srv_names_hash(const struct srv *srv);
+/* As host_expires(). */
+int64_t srv_expires(const struct srv *srv, const struct timing *timing, int64_t linger);
+int srv_inherit(struct srv *srv, const struct srv *from); /* -ENOMEM: srv_clear() it */
 enum host_state srv_state(const struct srv *srv);
 void srv_clear(struct srv *srv);
 

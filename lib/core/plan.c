@@ -12,23 +12,26 @@ struct planner {
 	bool failed; /* out of memory, asked once at the end */
 };
 
-static void add_change(struct planner *planner, bool add, size_t set, const struct element *element)
+static bool append(struct plan *plan, bool add, size_t set, const struct element *element)
 {
-	struct plan *plan = planner->plan;
-
 	if (plan->count == plan->capacity) {
 		size_t capacity = plan->capacity ? plan->capacity * 2 : 64;
 		struct change *changes = reallocarray(plan->changes, capacity, sizeof(*changes));
 
-		if (!changes) {
-			planner->failed = true;
-			return;
-		}
+		if (!changes)
+			return false;
 		plan->changes = changes;
 		plan->capacity = capacity;
 	}
 	plan->changes[plan->count++] =
 		(struct change){.add = add, .set = (uint32_t)set, .element = *element};
+	return true;
+}
+
+static void add_change(struct planner *planner, bool add, size_t set, const struct element *element)
+{
+	if (!append(planner->plan, add, set, element))
+		planner->failed = true;
 }
 
 static bool same_comment(const char *a, const char *b)
@@ -212,10 +215,11 @@ static void compare_set(
 		compare_elements(planner, index, old);
 		return;
 	case SET_REJECTED:
-		if (old) {
-			set->elements = old->elements;
-			set->count = old->count < DYNAMIC_SET_SIZE ? old->count : DYNAMIC_SET_SIZE;
-		}
+		/* Also when there is none: those of an earlier comparison are gone. */
+		set->elements = old ? old->elements : NULL;
+		set->count = old ? old->count : 0;
+		if (set->count > DYNAMIC_SET_SIZE)
+			set->count = DYNAMIC_SET_SIZE;
 		return;
 	case SET_REVOKED:
 		fill_revoked(planner, set, old, talkers, talker_count);
@@ -246,6 +250,13 @@ static void carry_counters(struct planner *planner)
 	}
 }
 
+/* A table becomes ours when it is made, or when its owner has ended and left it; and the kernel
+ * lets no owner give it up. An orphan is as good as a plain one to who wants no lock. */
+static bool has_wrong_lock(const struct ruleset *wanted, const struct observed *observed)
+{
+	return wanted->lock ? !observed->persistent && !observed->ours : observed->ours;
+}
+
 int plan_make(struct ruleset *wanted, const char *wanted_shape, const struct observed *observed,
 	const struct talker *talkers, size_t talker_count, struct plan *ret_plan)
 {
@@ -259,9 +270,12 @@ int plan_make(struct ruleset *wanted, const char *wanted_shape, const struct obs
 		return -ENOMEM;
 	}
 	carry_counters(&planner);
-	if (!observed->present || strcmp(observed->shape, wanted_shape) != 0)
+	if (!observed->present || strcmp(observed->shape, wanted_shape) != 0 ||
+		has_wrong_lock(wanted, observed))
 		plan.kind = PLAN_SWAP;
-	else if (plan.count > 0)
+	else
+		plan.adopt = wanted->lock && !observed->owned;
+	if (plan.kind != PLAN_SWAP && (plan.count > 0 || plan.adopt))
 		plan.kind = PLAN_ELEMENTS;
 	*ret_plan = plan;
 	return 0;
@@ -271,6 +285,111 @@ void plan_clear(struct plan *plan)
 {
 	free(plan->changes);
 	*plan = (struct plan){0};
+}
+
+static bool permits_sources(const struct set *set)
+{
+	return set->kind == SET_HOSTS || set->kind == SET_NETS;
+}
+
+static int compare_changes(const void *a, const void *b)
+{
+	const struct change *left = *(const struct change *const *)a;
+	const struct change *right = *(const struct change *const *)b;
+
+	if (left->set != right->set)
+		return left->set < right->set ? -1 : 1;
+	return prefix_compare(&left->element.prefix, &right->element.prefix);
+}
+
+/*
+ * The changes of hosts and nets that are no mere renames, sorted, into `list`, which has room for
+ * all. A renamed element is there twice, deleted and added.
+ */
+static size_t list_real_changes(
+	const struct plan *plan, const struct ruleset *ruleset, const struct change **list)
+{
+	size_t count = 0, kept = 0;
+
+	for (size_t i = 0; i < plan->count; i++) {
+		if (permits_sources(&ruleset->sets[plan->changes[i].set]))
+			list[count++] = &plan->changes[i];
+	}
+	if (count)
+		qsort(list, count, sizeof(*list), compare_changes);
+	for (size_t i = 0; i < count; i++) {
+		if (i + 1 < count && compare_changes(&list[i], &list[i + 1]) == 0)
+			i++;
+		else
+			list[kept++] = list[i];
+	}
+	return kept;
+}
+
+static bool has_revoked_sets(const struct ruleset *ruleset)
+{
+	for (size_t i = 0; i < ruleset->set_count; i++) {
+		if (ruleset->sets[i].kind == SET_REVOKED)
+			return true;
+	}
+	return false;
+}
+
+/* What the revoked sets need because of `list`, deletions first. */
+static int revoke(struct plan *more, const struct ruleset *ruleset,
+	const struct change *const *list, size_t count, plan_permits_fn *permits, void *context)
+{
+	for (int adding = 0; adding <= 1; adding++) {
+		for (size_t i = 0; i < count; i++) {
+			const struct set *hosts = &ruleset->sets[list[i]->set];
+			const struct addr *addr = &list[i]->element.prefix.addr;
+			struct element element = lone(addr);
+			const struct set *revoked;
+
+			if (list[i]->add == adding ||
+				(adding && permits(context, hosts->service, addr)))
+				continue;
+			revoked = ruleset_find_set(
+				ruleset, SET_REVOKED, hosts->service, (enum family)hosts->family);
+			if (revoked &&
+				!append(more, adding, (size_t)(revoked - ruleset->sets), &element))
+				return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+int plan_add_revoked(
+	struct plan *plan, const struct ruleset *ruleset, plan_permits_fn *permits, void *context)
+{
+	const struct change **list;
+	struct plan more = {.kind = PLAN_ELEMENTS};
+	size_t count;
+	int result = 0;
+
+	if (plan->count == 0 || !has_revoked_sets(ruleset))
+		return 0;
+	list = calloc(plan->count, sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	count = list_real_changes(plan, ruleset, list);
+	for (size_t i = 0; i < count; i++) {
+		if (ruleset->sets[list[i]->set].kind == SET_NETS)
+			result = PLAN_COMPARE;
+	}
+	if (result == 0)
+		result = revoke(&more, ruleset, list, count, permits, context);
+	count = plan->count;
+	for (size_t i = 0; result == 0 && i < more.count; i++) {
+		if (!append(plan, more.changes[i].add, more.changes[i].set,
+			    &more.changes[i].element))
+			result = -ENOMEM;
+	}
+	if (result != 0)
+		plan->count = count;
+	free(list);
+	plan_clear(&more);
+	return result;
 }
 
 const struct set *observed_find_set(const struct observed *observed, const char *name)

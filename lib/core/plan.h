@@ -26,6 +26,8 @@ struct observed {
 	struct arena arena;
 	bool present;	      /* the table is there */
 	bool owned;	      /* a running process has made it its own (NFT_TABLE_F_OWNER) */
+	bool ours;	      /* it is this process, by the socket that has looked */
+	bool persistent;      /* it stays when its owner ends; without an owner: an orphan */
 	bool monitor;	      /* a reject chain of it does not drop */
 	bool accepts_replies; /* its base chain stands behind connection tracking */
 	struct enforced_port *enforced; /* ports that lead to a chain that drops */
@@ -54,7 +56,7 @@ struct talker {
 enum plan_kind {
 	PLAN_NOTHING,  /* the kernel is right */
 	PLAN_ELEMENTS, /* some elements of it differ */
-	PLAN_SWAP,     /* no table, or another shape */
+	PLAN_SWAP,     /* no table, or another shape, or `lock` and a table that can't be owned */
 };
 
 struct change {
@@ -65,6 +67,8 @@ struct change {
 
 struct plan {
 	enum plan_kind kind;
+	bool adopt; /* PLAN_ELEMENTS, maybe of none: an orphan is to become ours in the same batch
+		     */
 	/* PLAN_ELEMENTS: to be applied in this order. PLAN_SWAP: the same list, for people; the
 	 * batch is made from the ruleset. Points into ruleset and observed. */
 	struct change *changes;
@@ -79,11 +83,33 @@ struct plan {
  * Where nothing was enforced before, all unlisted ones are revoked that came to us by themselves;
  * later those that the old list let in.
  *
+ * With wanted->lock the table must be ours and stay when we end: an orphan is adopted, a plain one
+ * can only be swapped. Without it one that is ours is swapped, too, into a plain one. A table that
+ * another process owns is compared like any other: that it may not be touched is the caller's
+ * business.
+ *
  * `wanted_shape` is the shape of `wanted`, by the same codec that made observed->shape. -ENOMEM.
  */
 int plan_make(struct ruleset *wanted, const char *wanted_shape, const struct observed *observed,
 	const struct talker *talkers, size_t talker_count, struct plan *ret_plan);
 void plan_clear(struct plan *plan);
+
+/* Is `addr` let into the service once the plan is in force? */
+typedef bool plan_permits_fn(void *context, size_t service, const struct addr *addr);
+enum { PLAN_COMPARE = 1 };
+/*
+ * For a plan that plan_make() did not make (core/ledger.h): adds what the revoked sets of `ruleset`
+ * need. Who leaves hosts, and is not permitted otherwise, enters; who enters hosts leaves. Without
+ * revoked sets nothing is added. Elements of `ruleset` are not looked at.
+ *
+ * PLAN_COMPARE: the plan changes nets, and which addresses of them are revoked or talk to us only
+ * the kernel knows: read it and compare whole. The plan is as it was. -ENOMEM.
+ *
+ * A revoked set that is full makes the kernel refuse the batch (-ENFILE). Compare whole then, too:
+ * plan_make() leaves out whose time would end first.
+ */
+int plan_add_revoked(
+	struct plan *plan, const struct ruleset *ruleset, plan_permits_fn *permits, void *context);
 
 /* Ports that were shut to strangers before this run, by whatever source knows it. */
 struct enforced_ports {

@@ -221,6 +221,72 @@ out:
 	return result;
 }
 
+/* The first host of that name at or behind `*from`, where names go up; one of the same guard if
+ * there is one. */
+static const struct host *find_former(const struct roster *old, const struct config *old_config,
+	const char *name, uint64_t fingerprint, size_t *from)
+{
+	const struct host *found = NULL;
+
+	while (*from < old->host_count && strcmp(old->hosts[*from].name, name) < 0)
+		++*from;
+	for (size_t i = *from; i < old->host_count && strcmp(old->hosts[i].name, name) == 0; i++) {
+		if (old_config->guards[old->hosts[i].guard].fingerprint == fingerprint)
+			return &old->hosts[i];
+		if (!found)
+			found = &old->hosts[i];
+	}
+	return found;
+}
+
+static int inherit_hosts(const struct config *config, const struct roster *old,
+	const struct config *old_config, const struct own_addresses *own, int64_t now,
+	struct roster *roster)
+{
+	size_t from = 0;
+
+	for (size_t i = 0; i < roster->host_count; i++) {
+		struct host *host = &roster->hosts[i];
+		const struct guard *guard = &config->guards[host->guard];
+		const struct host *former =
+			find_former(old, old_config, host->name, guard->fingerprint, &from);
+
+		if (!former)
+			continue;
+		if (host_inherit(host, former, guard, own) < 0)
+			return -ENOMEM;
+		if (old_config->guards[former->guard].fingerprint != guard->fingerprint)
+			host_restore(host, now);
+	}
+	return 0;
+}
+
+int roster_inherit(const struct config *config, const struct roster *old,
+	const struct config *old_config, const struct own_addresses *own, int64_t now,
+	struct roster **ret_roster)
+{
+	struct roster *known = NULL, *roster = NULL;
+	int result = roster_build(config, NULL, &known);
+
+	for (size_t i = 0; result == 0 && i < known->srv_count; i++) {
+		const struct srv *former = roster_find_srv(old, known->srvs[i].name);
+
+		if (former)
+			result = srv_inherit(&known->srvs[i], former);
+	}
+	if (result == 0)
+		result = roster_build(config, known, &roster);
+	if (result == 0)
+		result = inherit_hosts(config, old, old_config, own, now, roster);
+	if (result == 0) {
+		*ret_roster = roster;
+		roster = NULL;
+	}
+	roster_free(known);
+	roster_free(roster);
+	return result;
+}
+
 struct roster *roster_free(struct roster *roster)
 {
 	if (!roster)

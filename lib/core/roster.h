@@ -33,6 +33,14 @@ struct roster {
  * when name and guard are the same. -ENOMEM: `old` is untouched.
  */
 int roster_build(const struct config *config, struct roster *old, struct roster **ret_roster);
+/*
+ * The roster of `config` with what `old`, a roster of `old_config`, knows of the same names; `old`
+ * is untouched. A host whose guard is another now keeps the addresses that it lets through, but has
+ * to be asked anew. -ENOMEM.
+ */
+int roster_inherit(const struct config *config, const struct roster *old,
+	const struct config *old_config, const struct own_addresses *own, int64_t now,
+	struct roster **ret_roster);
 struct roster *roster_free(struct roster *roster); /* returns NULL */
 
 /* Drops what has outlived its time in every host and SRV name. */

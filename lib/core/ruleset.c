@@ -46,13 +46,7 @@ static const char *join(struct builder *builder, const char *first, const char *
 	return copy(builder, name);
 }
 
-/* "21 home21.dyndns.example", for as many owners as fit, then "+2". */
-struct comment {
-	char text[COMMENT_MAX + 1];
-	size_t length, left_out;
-};
-
-static void comment_add(
+static void write_grant(
 	struct comment *comment, const struct config *config, const struct grant *grant, bool last)
 {
 	enum { ROOM_FOR_REST = sizeof(", +4294967295") - 1 };
@@ -75,12 +69,32 @@ static void comment_add(
 	comment->text[comment->length] = '\0';
 }
 
-static const char *comment_end(struct comment *comment, struct builder *builder)
+void comment_add(struct comment *comment, const struct config *config, const struct grant *grant)
 {
+	const struct grant *last = &comment->last;
+
+	if (comment->count > 0) {
+		if (last->owner == grant->owner && last->host == grant->host)
+			return; /* a smaller piece of what its owner has already */
+		write_grant(comment, config, last, false);
+	}
+	comment->last = *grant;
+	comment->count++;
+}
+
+bool comment_is_full(const struct comment *comment)
+{
+	return comment->left_out > 0;
+}
+
+void comment_end(struct comment *comment, const struct config *config, size_t more)
+{
+	if (comment->count > 0)
+		write_grant(comment, config, &comment->last, more == 0);
+	comment->left_out += more;
 	if (comment->left_out)
 		comment->length += (size_t)snprintf(comment->text + comment->length,
 			sizeof(comment->text) - comment->length, ", +%zu", comment->left_out);
-	return copy(builder, comment->text);
 }
 
 /* Of one service: is it for this set? */
@@ -105,6 +119,14 @@ static size_t first_grant(const struct allowlist *allowlist, size_t service)
 	return low;
 }
 
+static void end_element(struct builder *builder, struct element *element, struct comment *comment)
+{
+	if (!element)
+		return;
+	comment_end(comment, builder->config, 0);
+	element->comment = copy(builder, comment->text);
+}
+
 /* Fills `set` with the grants that belong into it. Covering prefixes stand before what they cover,
  * so that nested ones fold into the last element. */
 static void fill(struct builder *builder, struct set *set)
@@ -114,8 +136,7 @@ static void fill(struct builder *builder, struct set *set)
 	struct element *element = NULL;
 	size_t first = first_grant(allowlist, set->service);
 	size_t end = first_grant(allowlist, set->service + 1u);
-	const struct grant *last = NULL;
-	size_t members = 0, seen = 0;
+	size_t members = 0;
 
 	for (size_t i = first; i < end; i++)
 		members += belongs(&allowlist->grants[i], set);
@@ -125,23 +146,16 @@ static void fill(struct builder *builder, struct set *set)
 
 		if (!belongs(grant, set))
 			continue;
-		seen++;
 		if (!element || !prefix_covers(&element->prefix, &grant->prefix)) {
-			if (element)
-				element->comment = comment_end(&comment, builder);
+			end_element(builder, element, &comment);
 			comment = (struct comment){.length = 0};
 			element = &set->elements[set->count++];
 			element->prefix = grant->prefix;
 		}
-		if (last && element->prefix.length != grant->prefix.length &&
-			last->owner == grant->owner && last->host == grant->host)
-			continue; /* a smaller piece of what its owner has already */
-		last = grant;
-		comment_add(&comment, builder->config, grant,
-			seen == members || !prefix_covers(&element->prefix, &grant[1].prefix));
+		comment_add(&comment, builder->config, grant);
 	}
-	if (element && !builder->failed)
-		element->comment = comment_end(&comment, builder);
+	if (!builder->failed)
+		end_element(builder, element, &comment);
 }
 
 static struct set *add_set(struct builder *builder, enum set_kind kind, enum family family,

@@ -133,9 +133,11 @@ struct ruleset {
 	size_t set_count;
 	struct chain *chains; /* chains[0] is the base chain */
 	size_t chain_count;
+	bool lock; /* the table is to be this process's own while it lives, and to stay when it ends
+		    */
 };
 
-/* -ENOMEM. Copies what it needs: config and allowlist may go. */
+/* -ENOMEM. Copies what it needs: config and allowlist may go. `lock` is left false. */
 int ruleset_build(const struct config *config, const struct allowlist *allowlist,
 	struct ruleset **ret_ruleset);
 struct ruleset *ruleset_free(struct ruleset *ruleset); /* returns NULL */
@@ -146,6 +148,25 @@ const struct set *ruleset_find_set(
 	const struct ruleset *ruleset, enum set_kind kind, size_t service, enum family family);
 /* True when hosts or nets of the service let `addr` in. */
 bool ruleset_permits(const struct ruleset *ruleset, size_t service, const struct addr *addr);
+
+/*
+ * What stands beside an element: "21 home21.dyndns.example", for as many grants as fit, then "+2".
+ * The grants come in the order of the allowlist: those of the element itself, then those of nested
+ * prefixes that fold into it. Begins zeroed.
+ */
+struct comment {
+	char text[COMMENT_MAX + 1];
+	size_t length;
+	size_t count;	 /* grants taken; a smaller piece of what the one before has is none */
+	size_t left_out; /* of these, without a place in the text */
+	/* The last one taken. It waits: how much room it has hangs on whether another follows. */
+	struct grant last;
+};
+void comment_add(struct comment *comment, const struct config *config, const struct grant *grant);
+/* True when further grants would only be counted. */
+bool comment_is_full(const struct comment *comment);
+/* Completes `text`; `more` grants follow that were not added. */
+void comment_end(struct comment *comment, const struct config *config, size_t more);
 
 /* The element that contains `addr`, in an array sorted by prefix_compare of disjoint prefixes. */
 const struct element *element_find(

@@ -4,8 +4,8 @@
  * it.
  *
  * It begins as the wall clock. Within one boot it advances by CLOCK_BOOTTIME, which nobody can set.
- * Across a reboot it advances by the wall clock if that went forward, else not at all: a board
- * without a battery wakes up in 1970, and then all that is known is that some time has passed.
+ * Across a reboot it advances by the wall clock if that went forward, and at least by the time
+ * since the boot: a board without a battery wakes up in 1970, and then nothing else is known.
  */
 #ifndef SIPFENCE_STEADY_H
 #define SIPFENCE_STEADY_H

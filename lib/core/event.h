@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the daemon has to say, one line an event with fixed keys:
+ *
+ *   event=change extension=21 host=home21.dyndns.example type=A old=203.0.113.7 new=203.0.113.9
+ *
+ * A value that is not plain (letters, digits and .,:;/_+-%@*) stands in double quotes, with \" and
+ * \\ and all that is not printable ASCII as \xNN. An empty value is "".
+ */
+#ifndef SIPFENCE_EVENT_H
+#define SIPFENCE_EVENT_H
+
+#include "addr.h"
+#include "text.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* As syslog(3) numbers them. */
+enum event_level {
+	EVENT_ERROR = 3,   /* sipfence can't do its work, somebody must look */
+	EVENT_WARNING = 4, /* somebody may not get in, or might get in */
+	EVENT_NOTICE = 5,  /* the list, the table or the config has changed */
+	EVENT_INFO = 6,
+	EVENT_DEBUG = 7,
+	EVENT_UNSAID = 8, /* one of too many: counted in the log, but told to those who asked */
+};
+
+struct event {
+	enum event_level level;
+	struct text line;
+};
+
+/* Whatever the struct held is forgotten, not freed. */
+void event_begin(struct event *event, enum event_level level, const char *name);
+void event_put(struct event *event, const char *key, const char *value); /* NULL: "" */
+void event_put_number(struct event *event, const char *key, int64_t value);
+/* Comma-separated; "-" for none; after the eighth "+N". */
+void event_put_addrs(struct event *event, const char *key, const struct addr *addrs, size_t count);
+void event_clear(struct event *event); /* frees the line */
+
+#endif
