@@ -2,14 +2,47 @@
 #include "lock.h"
 #include "files.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
+
+static const char *daemon_instead(const char *command)
+{
+	if (strcmp(command, "run") == 0)
+		return "one is enough; see how it does (sipfence status), or end it first";
+	if (strcmp(command, "remove") == 0)
+		return "end the daemon first (systemctl stop sipfence), then try again";
+	return "after a change of the config: sipfence reload; to ask DNS now: sipfence refresh";
+}
+
+static void explain_taken(const char *command, const struct lock_holder *holder, const char *path,
+	struct error *error)
+{
+	bool daemon = strcmp(holder->word, "run") == 0;
+	char process[64] = "a process";
+
+	if (holder->pid)
+		snprintf(process, sizeof(process), "process %ld", (long)holder->pid);
+	if (daemon && strcmp(command, "run") == 0)
+		error_set(error, -EBUSY, daemon_instead(command),
+			"the daemon is already running (%s holds %s); nothing was touched", process,
+			path);
+	else if (daemon)
+		error_set(error, -EBUSY, daemon_instead(command),
+			"a daemon is running (%s holds %s); nothing was touched", process, path);
+	else
+		error_set(error, -EBUSY,
+			"wait until it has ended, or look at it (ps), then try again",
+			"another sipfence is at work%s%s (%s holds %s); nothing was touched",
+			*holder->word ? ": " : "", holder->word, process, path);
+}
 
 bool lock_folders(const struct invocation *invocation, int *ret_fd)
 {
 	struct error error = {0};
 	char path[PATH_MAX];
-	pid_t holder = 0;
+	struct lock_holder holder = {0};
 	int result;
 
 	if (folder_make(invocation->run_dir, &error) < 0) {
@@ -20,13 +53,13 @@ bool lock_folders(const struct invocation *invocation, int *ret_fd)
 		say_usage(invocation, "--run-dir is too long");
 		return false;
 	}
-	result = lock_take(path, ret_fd, &holder, &error);
+	result = lock_take(path, invocation->command, ret_fd, &holder, &error);
 	if (result == 0)
 		return true;
+	if (result == -EACCES || result == -EPERM)
+		snprintf(error.next, sizeof(error.next), "run it as root");
 	if (result == LOCK_TAKEN)
-		error_set(&error, -1, "wait until it has ended, or look at it (ps), then try again",
-			"another sipfence is at work (process %ld holds %s); nothing was touched",
-			(long)holder, path);
+		explain_taken(invocation->command, &holder, path, &error);
 	say_error(invocation, &error);
 	return false;
 }

@@ -12,6 +12,9 @@
 
 enum {
 	APPLY_TRIES = 20,
+	GENERATION_TRIES = 3, /* then a batch counts whatever others do to their tables */
+	OWNER_TRIES = 5,      /* for the former owner of the table to be gone */
+	OWNER_WAIT_MS = 20,
 	TAG_KINDS = 4, /* tag = index * TAG_KINDS + (family, or TAG_SRV) */
 	TAG_SRV = 2,
 };
@@ -57,6 +60,39 @@ out:
 	return result == -ENOMEM ? error_no_memory(error) : result;
 }
 
+char *cycle_journal_path(const char *state_path)
+{
+	char *path;
+
+	return asprintf(&path, "%s.journal", state_path) < 0 ? NULL : path;
+}
+
+/* What was noted since the state was saved. One that can't be read is gone without: what it knew is
+ * what DNS will say again. */
+static int load_journal(const struct cycle *cycle, struct saved_state **state, struct text *notes)
+{
+	char *path;
+	struct error problem = {0};
+	struct text text = {0};
+	int result;
+
+	if (!cycle->state_path[0])
+		return 0;
+	path = cycle_journal_path(cycle->state_path);
+	result = path ? file_load(path, &text, &problem) : -ENOMEM;
+
+	if (result == 0 && !*state)
+		*state = calloc(1, sizeof(**state));
+	if (result == 0)
+		result = *state ? state_parse_journal(*state, text_string(&text), text.length)
+				: -ENOMEM;
+	else if (result < 0 && result != -ENOMEM)
+		text_printf(notes, "the latest changes are missing: %s\n", problem.what);
+	text_free(&text);
+	free(path);
+	return result == -ENOMEM ? -ENOMEM : 0;
+}
+
 /* What the last run enforced in our table, and the name of another table that earlier runs made. */
 static int remember(struct cycle *cycle, const struct saved_state *state)
 {
@@ -93,6 +129,10 @@ int cycle_start(struct cycle *cycle, const struct config *config, const char *st
 	if (result < 0)
 		return result;
 	result = load_state(cycle, read_only, &state, notes, error);
+	if (result == 0 && load_journal(cycle, &state, notes) < 0) {
+		state_free(state);
+		result = error_no_memory(error);
+	}
 	if (result < 0)
 		return result;
 	cycle->clock = steady_advance(state ? &state->clock : NULL, reading);
@@ -267,14 +307,21 @@ static int expire(struct cycle *cycle)
 
 int cycle_build(struct cycle *cycle, struct error *error)
 {
+	if (expire(cycle) < 0)
+		return error_no_memory(error);
+	return cycle_ruleset(cycle, error);
+}
+
+int cycle_ruleset(struct cycle *cycle, struct error *error)
+{
 	allowlist_clear(&cycle->allowlist);
 	cycle->ruleset = ruleset_free(cycle->ruleset);
 	text_free(&cycle->shape);
-	if (expire(cycle) < 0 ||
-		allowlist_build(cycle->config, cycle->roster, cycle->now, &cycle->allowlist) < 0 ||
+	if (allowlist_build(cycle->config, cycle->roster, cycle->now, &cycle->allowlist) < 0 ||
 		ruleset_build(cycle->config, &cycle->allowlist, &cycle->ruleset) < 0 ||
 		nft_shape(cycle->ruleset, &cycle->shape) < 0)
 		return error_no_memory(error);
+	cycle->ruleset->lock = cycle->lock;
 	return 0;
 }
 
@@ -452,7 +499,6 @@ static int list_talkers(struct cycle *cycle, struct kernel *kernel, struct error
 			};
 	}
 	qsort(list, count, sizeof(*list), compare_talkers);
-	free(cycle->talkers);
 	cycle->talkers = list;
 	cycle->talker_count = keep_unlisted(cycle, list, count);
 	return 0;
@@ -469,6 +515,10 @@ int cycle_compare(struct cycle *cycle, struct kernel *kernel, struct error *erro
 
 	plan_clear(&cycle->plan);
 	cycle->observed = observed_free(cycle->observed);
+	free(cycle->talkers); /* of an earlier look */
+	cycle->talkers = NULL;
+	cycle->talker_count = 0;
+	cycle->blind = false;
 	if (cycle->want_snapshot)
 		text_clear(&cycle->snapshot);
 	result = kernel_observe(kernel, cycle->ruleset, &cycle->observed, &cycle->generation,
@@ -486,7 +536,6 @@ int cycle_compare(struct cycle *cycle, struct kernel *kernel, struct error *erro
 		return error_no_memory(error);
 	if (cycle->former_table && kernel_has_table(kernel, cycle->former_table, NULL) == 0) {
 		free(cycle->former_table);
-		arena_free(&cycle->restricted.arena);
 		cycle->former_table = NULL;
 	}
 	return 0;
@@ -530,30 +579,56 @@ static int list_enforced(
 	return 0;
 }
 
-int cycle_save(struct cycle *cycle, bool taken_back, struct error *error)
+/* All that it says is saved. If it stays, it is known to be older. */
+static void end_journal(struct cycle *cycle)
+{
+	char *path = cycle_journal_path(cycle->state_path);
+
+	if (path)
+		file_remove(path, NULL);
+	free(path);
+	text_free(&cycle->journal);
+}
+
+int cycle_print_state(const struct cycle *cycle, bool taken_back, struct text *text)
 {
 	struct enforced_ports enforced = {cycle->enforced_before, cycle->enforced_before_count};
 	struct enforced_port *list = NULL;
-	struct text text = {0};
-	int result = -ENOMEM;
 
 	if (!taken_back) {
-		if (list_enforced(cycle->config, &list, &enforced.count) < 0) {
-			error_no_memory(error);
-			goto out;
-		}
+		if (list_enforced(cycle->config, &list, &enforced.count) < 0)
+			return -ENOMEM;
 		enforced.list = list;
 	}
 	state_print(
-		cycle->roster, cycle->config, &cycle->clock, &enforced, cycle->former_table, &text);
-	if (text.failed)
+		cycle->roster, cycle->config, &cycle->clock, &enforced, cycle->former_table, text);
+	free(list);
+	return text->failed ? -ENOMEM : 0;
+}
+
+int cycle_save(struct cycle *cycle, bool taken_back, struct error *error)
+{
+	struct text text = {0};
+	int result = cycle_print_state(cycle, taken_back, &text);
+
+	if (result < 0)
 		error_no_memory(error);
 	else
 		result = file_save(cycle->state_path, text.data, text.length, error);
-out:
-	free(list);
+	if (result == 0)
+		end_journal(cycle);
 	text_free(&text);
 	return result;
+}
+
+void cycle_note_host(struct cycle *cycle, const struct host *host)
+{
+	state_print_host(host, cycle->config, &cycle->clock, &cycle->journal);
+}
+
+void cycle_note_srv(struct cycle *cycle, const struct srv *srv)
+{
+	state_print_srv(srv, &cycle->clock, &cycle->journal);
 }
 
 static int commit_and_clear(
@@ -583,7 +658,7 @@ static int drop_relay(struct cycle *cycle, struct kernel *kernel, struct error *
 		result = commit_and_clear(kernel, &batch, built, &refusal);
 	}
 	if (result < 0)
-		return error_set(error, result, "run sync again",
+		return error_set(error, result, "run sync again (a daemon tries again by itself)",
 			"the new table is in force, but the extra chain prerouting_relay is "
 			"still in it: %s",
 			refusal.what);
@@ -599,7 +674,7 @@ static int swap(struct cycle *cycle, struct kernel *kernel, struct error *error)
 			    cycle->observed->present, relay, &batch);
 
 	result = commit_and_clear(kernel, &batch, built, error);
-	cycle->touched |= result >= 0;
+	cycle->touched |= result == 0 || result == KERNEL_MOVED;
 	if (result != 0 || !relay)
 		return result;
 	kernel_settle();
@@ -609,33 +684,46 @@ static int swap(struct cycle *cycle, struct kernel *kernel, struct error *error)
 static int commit_plan(struct cycle *cycle, struct kernel *kernel, struct error *error)
 {
 	struct nft_batch batch;
-	int built;
+	int result;
 
 	if (cycle->plan.kind == PLAN_SWAP)
 		return swap(cycle, kernel, error);
-	built = nft_batch_changes(cycle->ruleset, &cycle->plan, cycle->generation, &batch);
-	built = commit_and_clear(kernel, &batch, built, error);
-	cycle->touched |= built >= 0;
-	return built;
+	result = nft_batch_changes(cycle->ruleset, &cycle->plan, cycle->generation, &batch);
+	result = commit_and_clear(kernel, &batch, result, error);
+	cycle->touched |= result == 0 || result == KERNEL_MOVED;
+	return result;
+}
+
+static int refuse_foreign(const struct cycle *cycle, struct error *error)
+{
+	return error_set(error, -EPERM,
+		"end that process (`nft monitor` shows who changes it), or give sipfence another "
+		"table name (nftables: {table: …})",
+		"the table inet %s belongs to another running process, which alone may change it",
+		cycle->ruleset->table);
 }
 
 int cycle_apply(struct cycle *cycle, struct kernel *kernel, struct error *error)
 {
 	for (int i = 0; i < APPLY_TRIES; i++) {
-		int result;
+		bool foreign = cycle->observed->owned && !cycle->observed->ours;
+		int result = KERNEL_MOVED;
 
-		if (cycle->plan.kind == PLAN_NOTHING)
+		if (cycle->plan.kind == PLAN_NOTHING && !(foreign && cycle->lock))
 			return 0;
-		if (cycle->observed->owned)
-			return error_set(error, -EPERM,
-				"end that process (`nft monitor` shows who changes it), or give "
-				"sipfence another table name (nftables: {table: …})",
-				"the table inet %s belongs to another running process, which "
-				"alone may change it",
-				cycle->ruleset->table);
-		result = commit_plan(cycle, kernel, error);
+		if (foreign && (!cycle->lock || i >= OWNER_TRIES))
+			return refuse_foreign(cycle, error);
+		if (i >= GENERATION_TRIES)
+			cycle->generation = 0;
+		/* The kernel takes a moment to tell a dead process from a living one. */
+		if (foreign)
+			poll(NULL, 0, OWNER_WAIT_MS);
+		else
+			result = commit_plan(cycle, kernel, error);
 		if (result <= 0)
 			return result;
+		if (result == KERNEL_NO_LOCK)
+			cycle->lock = cycle->ruleset->lock = false;
 		cycle->retries++;
 		result = cycle_compare(cycle, kernel, error);
 		if (result < 0)
@@ -646,17 +734,25 @@ int cycle_apply(struct cycle *cycle, struct kernel *kernel, struct error *error)
 		APPLY_TRIES);
 }
 
-void cycle_clear(struct cycle *cycle)
+void cycle_relax(struct cycle *cycle)
 {
-	free((void *)cycle->own.addrs);
-	roster_free(cycle->roster);
 	allowlist_clear(&cycle->allowlist);
 	plan_clear(&cycle->plan);
-	ruleset_free(cycle->ruleset);
-	observed_free(cycle->observed);
+	cycle->ruleset = ruleset_free(cycle->ruleset);
+	cycle->observed = observed_free(cycle->observed);
 	text_free(&cycle->shape);
-	text_free(&cycle->snapshot);
 	free(cycle->talkers);
+	cycle->talkers = NULL;
+	cycle->talker_count = 0;
+}
+
+void cycle_clear(struct cycle *cycle)
+{
+	cycle_relax(cycle);
+	free((void *)cycle->own.addrs);
+	roster_free(cycle->roster);
+	text_free(&cycle->snapshot);
+	text_free(&cycle->journal);
 	free(cycle->enforced_before);
 	free(cycle->former_table);
 	arena_free(&cycle->restricted.arena);

@@ -38,6 +38,11 @@ struct cycle {
 	char *former_table; /* of another name, made by an earlier run and still there; NULL: none
 			     */
 	struct config restricted; /* see cycle_restrict() */
+	/* The table is to be owned by this process, as long as the kernel handle is open. Set it
+	 * between cycle_start() and cycle_build(). cycle_apply() sets it to false when this kernel
+	 * has no such tables.
+	 */
+	bool lock;
 
 	struct own_addresses own;
 	struct roster *roster;
@@ -56,6 +61,7 @@ struct cycle {
 	struct text
 		snapshot; /* the table before cycle_apply(), if wanted; see nft_batch_restore() */
 	bool want_snapshot;
+	struct text journal; /* what was noted; the caller writes and clears it */
 };
 
 /* Called while names are resolved, now and then. */
@@ -63,7 +69,7 @@ typedef void cycle_progress_fn(void *context, size_t done, size_t total);
 
 /*
  * A damaged state file is set aside, and one that can't be read is gone without: `notes` gets a
- * line that says so. `read_only` (dry run): nothing is renamed.
+ * line that says so. `read_only` (dry run): nothing is renamed. `state_path` "": there is none.
  */
 int cycle_start(struct cycle *cycle, const struct config *config, const char *state_path,
 	bool read_only, const struct clock_reading *reading, struct text *notes,
@@ -71,14 +77,32 @@ int cycle_start(struct cycle *cycle, const struct config *config, const char *st
 int cycle_resolve(
 	struct cycle *cycle, cycle_progress_fn *progress, void *context, struct error *error);
 int cycle_build(struct cycle *cycle, struct error *error);
+/* The second half of it: for a caller that has dropped already what is out of time. */
+int cycle_ruleset(struct cycle *cycle, struct error *error);
 int cycle_compare(struct cycle *cycle, struct kernel *kernel, struct error *error);
 /* The plan for a machine without our table: where the kernel may not be read. */
 int cycle_compare_with_nothing(struct cycle *cycle, struct error *error);
 /* With the ports that the config enforces; `taken_back`: with those that were enforced before. */
 int cycle_save(struct cycle *cycle, bool taken_back, struct error *error);
-/* Does what the plan says; compares again, and makes a new plan, when the kernel moved meanwhile.
+/* What cycle_save() would write, and where its journal is (to be freed). -ENOMEM; NULL. */
+int cycle_print_state(const struct cycle *cycle, bool taken_back, struct text *text);
+char *cycle_journal_path(const char *state_path);
+/*
+ * Between two saves: notes in cycle->journal what has become of one name, to be appended to the
+ * file cycle_journal_path(), which cycle_start() reads and cycle_save() ends. A process that is
+ * killed then has forgotten nothing.
+ */
+void cycle_note_host(struct cycle *cycle, const struct host *host);
+void cycle_note_srv(struct cycle *cycle, const struct srv *srv);
+/*
+ * Does what the plan says; compares again, and makes a new plan, when the kernel moved meanwhile or
+ * has no owned tables: cycle->plan is the last one that was tried. A table that another process
+ * owns is an error; with `lock` even if nothing differs, though a moment is left to an owner that
+ * is about to end.
  */
 int cycle_apply(struct cycle *cycle, struct kernel *kernel, struct error *error);
+/* Drops all but roster, own addresses and clock: what cycle_ruleset() makes anew. */
+void cycle_relax(struct cycle *cycle);
 void cycle_clear(struct cycle *cycle);
 
 /*

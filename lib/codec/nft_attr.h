@@ -11,17 +11,31 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Table flags. Headers older than Linux 6.9 do not have the second one. */
+enum {
+	TABLE_FLAG_OWNER = 2,	/* NFT_TABLE_F_OWNER */
+	TABLE_FLAG_PERSIST = 4, /* NFT_TABLE_F_PERSIST */
+};
+
 struct attr_walk {
 	const struct nlattr *next;
 	const uint8_t *end;
 };
+
+/* Is there a whole message at the beginning of `left` bytes? libmnl's mnl_nlmsg_ok() takes a length
+ * of 2 GB and more for a negative one, and says yes. */
+static inline bool message_is_whole(const struct nlmsghdr *message, size_t left)
+{
+	return left >= sizeof(*message) && message->nlmsg_len >= sizeof(*message) &&
+	       message->nlmsg_len <= left;
+}
 
 /* The attributes behind the family header of `header_size` bytes. */
 static inline struct attr_walk attr_walk_message(const struct nlmsghdr *message, size_t header_size)
 {
 	return (struct attr_walk){
 		.next = mnl_nlmsg_get_payload_offset(message, header_size),
-		.end = mnl_nlmsg_get_payload_tail(message),
+		.end = (const uint8_t *)message + message->nlmsg_len,
 	};
 }
 

@@ -14,22 +14,30 @@
 #include <string.h>
 
 /* Attributes are put without a check for room, since there always is enough: each message begins
- * with MESSAGE_ROOM bytes, and what goes into one is bounded by the limits of names and comments,
- * or by ELEMENTS_ROOM. */
+ * with as much as its kind can take, which is bounded by the limits of names and comments, or by
+ * ELEMENTS_ROOM. */
 enum {
 	MESSAGE_ROOM = 72 * 1024, /* no message is longer: nested attributes end at 64 KB */
+	/* All but elements: a table's, a set's and a chain's name, at most 256 bytes each, and of
+	 * rules a few expressions. */
+	OBJECT_ROOM = 8 * 1024,
+	HEADER_ROOM = 1024, /* of a message of elements: what stands before them */
+	ELEMENT_ROOM = 512, /* one element, the end of its interval included */
 	/* The list of elements is one nested attribute, whose length has 16 bits. */
-	ELEMENTS_ROOM = 65535 - 512,
+	ELEMENTS_ROOM = 65535 - ELEMENT_ROOM,
+	CAPACITY_MIN = 16 * 1024,
 };
 
-static void *room_for_message(struct nft_batch *batch)
+/* What is behind `length` is zeroed no further than asked for: a batch of one element must not cost
+ * as much as one of thousands. */
+static void *room_for_message(struct nft_batch *batch, size_t room)
 {
-	size_t capacity = batch->capacity ? batch->capacity : 4 * MESSAGE_ROOM;
+	size_t capacity = batch->capacity ? batch->capacity : CAPACITY_MIN;
 	uint8_t *data;
 
 	if (batch->failed)
 		return NULL;
-	while (capacity - batch->length < MESSAGE_ROOM)
+	while (capacity - batch->length < room)
 		capacity *= 2;
 	if (capacity != batch->capacity) {
 		data = realloc(batch->data, capacity);
@@ -42,9 +50,9 @@ static void *room_for_message(struct nft_batch *batch)
 	}
 	if (batch->clean < batch->length)
 		batch->clean = batch->length;
-	if (batch->clean < batch->length + MESSAGE_ROOM) {
-		memset(batch->data + batch->clean, 0, batch->length + MESSAGE_ROOM - batch->clean);
-		batch->clean = batch->length + MESSAGE_ROOM;
+	if (batch->clean < batch->length + room) {
+		memset(batch->data + batch->clean, 0, batch->length + room - batch->clean);
+		batch->clean = batch->length + room;
 	}
 	return batch->data + batch->length;
 }
@@ -88,14 +96,20 @@ static uint16_t nft_type(uint16_t command)
 }
 
 /* Opens a message of the transaction; NULL when out of memory. Ends with close_message(). */
-static struct nlmsghdr *open_message(struct nft_batch *batch, uint16_t command, uint16_t flags)
+static struct nlmsghdr *open_sized(
+	struct nft_batch *batch, uint16_t command, uint16_t flags, size_t room)
 {
-	void *where = room_for_message(batch);
+	void *where = room_for_message(batch, room);
 
 	if (!where || !note_offset(batch))
 		return NULL;
 	return put_header(where, nft_type(command), (uint16_t)(NLM_F_ACK | flags), batch->messages,
 		NFPROTO_INET, 0);
+}
+
+static struct nlmsghdr *open_message(struct nft_batch *batch, uint16_t command, uint16_t flags)
+{
+	return open_sized(batch, command, flags, OBJECT_ROOM);
 }
 
 static void close_message(struct nft_batch *batch, const struct nlmsghdr *message)
@@ -105,7 +119,7 @@ static void close_message(struct nft_batch *batch, const struct nlmsghdr *messag
 
 static void begin(struct nft_batch *batch, uint32_t generation)
 {
-	void *where = room_for_message(batch);
+	void *where = room_for_message(batch, HEADER_ROOM);
 	struct nlmsghdr *message;
 
 	if (!where)
@@ -119,7 +133,7 @@ static void begin(struct nft_batch *batch, uint32_t generation)
 /* Hands the batch over, or frees it when any step has failed. */
 static int end(struct nft_batch *batch, struct nft_batch *ret_batch)
 {
-	void *where = room_for_message(batch);
+	void *where = room_for_message(batch, HEADER_ROOM);
 
 	if (!where) {
 		nft_batch_clear(batch);
@@ -145,6 +159,20 @@ static void put_table(struct nft_batch *batch, const char *table, uint16_t comma
 	if (!message)
 		return;
 	mnl_attr_put_strz(message, NFTA_TABLE_NAME, table);
+	close_message(batch, message);
+}
+
+/* Makes the table, or changes the one that is there; with `lock` into ours. */
+static void put_new_table(struct nft_batch *batch, const struct ruleset *ruleset, uint16_t flags)
+{
+	struct nlmsghdr *message = open_message(batch, NFT_MSG_NEWTABLE, flags);
+
+	if (!message)
+		return;
+	mnl_attr_put_strz(message, NFTA_TABLE_NAME, ruleset->table);
+	if (ruleset->lock)
+		mnl_attr_put_u32(
+			message, NFTA_TABLE_FLAGS, htonl(TABLE_FLAG_OWNER | TABLE_FLAG_PERSIST));
 	close_message(batch, message);
 }
 
@@ -203,6 +231,7 @@ struct elements_writer {
 	struct nft_batch *batch;
 	const struct ruleset *ruleset;
 	const struct set *set;
+	size_t expected; /* elements to come when a message is opened, at least */
 	uint16_t command, flags;
 	struct nlmsghdr *message; /* NULL: none is open */
 	struct nlattr *list;
@@ -220,13 +249,14 @@ static void writer_close(struct elements_writer *writer)
 /* A message with room for one more element, or NULL. */
 static struct nlmsghdr *writer_open(struct elements_writer *writer)
 {
-	enum { ELEMENT_MAX = 512 };
+	size_t room = HEADER_ROOM + writer->expected * ELEMENT_ROOM;
 
-	if (writer->message && writer->message->nlmsg_len + ELEMENT_MAX > ELEMENTS_ROOM)
+	if (writer->message && writer->message->nlmsg_len > ELEMENTS_ROOM)
 		writer_close(writer);
 	if (writer->message)
 		return writer->message;
-	writer->message = open_message(writer->batch, writer->command, writer->flags);
+	writer->message = open_sized(writer->batch, writer->command, writer->flags,
+		room < MESSAGE_ROOM ? room : MESSAGE_ROOM);
 	if (!writer->message)
 		return NULL;
 	mnl_attr_put_strz(writer->message, NFTA_SET_ELEM_LIST_TABLE, writer->ruleset->table);
@@ -352,6 +382,7 @@ static void put_all_elements(
 		.batch = batch,
 		.ruleset = ruleset,
 		.set = set,
+		.expected = set->port_count + set->count,
 		.command = NFT_MSG_NEWSETELEM,
 		.flags = NLM_F_CREATE,
 	};
@@ -389,7 +420,7 @@ int nft_batch_swap(const struct ruleset *ruleset, uint32_t generation, bool repl
 	if (replaces)
 		put_table(&batch, ruleset->table, NFT_MSG_DELTABLE, 0);
 	/* Never into a table that is there: its rules would be there twice. */
-	put_table(&batch, ruleset->table, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL);
+	put_new_table(&batch, ruleset, NLM_F_CREATE | NLM_F_EXCL);
 	for (size_t i = 0; i < ruleset->chain_count; i++)
 		put_chain(&batch, ruleset, &ruleset->chains[i]);
 	for (size_t i = 0; i < ruleset->set_count; i++)
@@ -434,7 +465,8 @@ static void write_run(struct nft_batch *batch, const struct ruleset *ruleset,
 	const struct plan *plan, size_t first, size_t last, bool adding)
 {
 	const struct set *set = &ruleset->sets[plan->changes[first].set];
-	struct elements_writer writer = {.batch = batch, .ruleset = ruleset, .set = set};
+	struct elements_writer writer = {
+		.batch = batch, .ruleset = ruleset, .set = set, .expected = last - first};
 
 	writer.command = adding ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM;
 	writer.flags = adding ? NLM_F_CREATE : 0;
@@ -455,6 +487,8 @@ int nft_batch_changes(const struct ruleset *ruleset, const struct plan *plan, ui
 	size_t last;
 
 	begin(&batch, generation);
+	if (plan->adopt)
+		put_new_table(&batch, ruleset, 0);
 	for (size_t first = 0; first < plan->count; first = last) {
 		const struct change *change = &plan->changes[first];
 
@@ -468,6 +502,19 @@ int nft_batch_changes(const struct ruleset *ruleset, const struct plan *plan, ui
 		write_run(&batch, ruleset, plan, first, last, change->add);
 	}
 	return end(&batch, ret_batch);
+}
+
+bool nft_batch_asks_for_lock(const struct nft_batch *batch, uint32_t sequence)
+{
+	const struct nlmsghdr *message;
+
+	if (sequence == 0 || sequence > batch->messages)
+		return false;
+	message = (const struct nlmsghdr *)(batch->data + batch->offsets[sequence - 1]);
+	return message->nlmsg_type == nft_type(NFT_MSG_NEWTABLE) &&
+	       attr_find_be32(
+		       attr_walk_message(message, sizeof(struct nfgenmsg)), NFTA_TABLE_FLAGS) &
+		       TABLE_FLAG_OWNER;
 }
 
 int nft_batch_remove(const char *table, uint32_t generation, struct nft_batch *ret_batch)
@@ -484,7 +531,8 @@ static void put_again(struct nft_batch *batch, const struct nlmsghdr *dumped, ui
 	uint16_t flags, uint32_t attributes, uint32_t set_id)
 {
 	struct attr_walk walk = attr_walk_message(dumped, sizeof(struct nfgenmsg));
-	struct nlmsghdr *message = open_message(batch, command, flags);
+	struct nlmsghdr *message =
+		open_sized(batch, command, flags, dumped->nlmsg_len + HEADER_ROOM);
 	const struct nlattr *attr;
 
 	if (!message)
@@ -683,4 +731,25 @@ size_t nft_request_elements(const char *table, const char *set, uint32_t sequenc
 {
 	return request(buffer, NFT_MSG_GETSETELEM, NLM_F_DUMP, sequence, NFTA_SET_ELEM_LIST_TABLE,
 		table, NFTA_SET_ELEM_LIST_SET, set);
+}
+
+size_t nft_request_element(const char *table, const struct set *set, const struct element *element,
+	uint32_t sequence, void *buffer)
+{
+	enum { KEY_ROOM = 64 };
+	struct nlmsghdr *message = put_header(
+		buffer, nft_type(NFT_MSG_GETSETELEM), NLM_F_ACK, sequence, NFPROTO_INET, 0);
+	const struct addr *addr = &element->prefix.addr;
+	struct nlattr *list, *nest;
+
+	mnl_attr_put_strz_check(
+		message, NFT_REQUEST_SIZE - KEY_ROOM, NFTA_SET_ELEM_LIST_TABLE, table);
+	mnl_attr_put_strz_check(
+		message, NFT_REQUEST_SIZE - KEY_ROOM, NFTA_SET_ELEM_LIST_SET, set->name);
+	list = mnl_attr_nest_start(message, NFTA_SET_ELEM_LIST_ELEMENTS);
+	nest = mnl_attr_nest_start(message, NFTA_LIST_ELEM);
+	put_key(message, NFTA_SET_ELEM_KEY, addr->bytes, addr_size((enum family)addr->family));
+	mnl_attr_nest_end(message, nest);
+	mnl_attr_nest_end(message, list);
+	return message->nlmsg_len;
 }

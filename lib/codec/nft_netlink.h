@@ -46,13 +46,17 @@ struct nft_batch {
  * flood gets through. `relay` adds a second base chain behind both, with the same rules: whoever
  * slips through meets it live. Take it out with nft_batch_drop_relay() once no packet is under way
  * any more.
+ *
+ * With ruleset->lock the table is owned by the socket that sends the batch, and persistent.
  */
 int nft_batch_swap(const struct ruleset *ruleset, uint32_t generation, bool replaces, bool relay,
 	struct nft_batch *ret_batch);
 int nft_batch_drop_relay(const struct ruleset *ruleset, struct nft_batch *ret_batch);
-/* The changes of a PLAN_ELEMENTS. */
+/* The changes of a PLAN_ELEMENTS, and the adoption. Elements of `ruleset` are not looked at. */
 int nft_batch_changes(const struct ruleset *ruleset, const struct plan *plan, uint32_t generation,
 	struct nft_batch *ret_batch);
+/* Is message `sequence` the one that asks for an owned, persistent table? */
+bool nft_batch_asks_for_lock(const struct nft_batch *batch, uint32_t sequence);
 /* Deletes the table. */
 int nft_batch_remove(const char *table, uint32_t generation, struct nft_batch *ret_batch);
 /*
@@ -82,16 +86,26 @@ size_t nft_request_sets(const char *table, uint32_t sequence, void *buffer);
 size_t nft_request_rules(const char *table, uint32_t sequence, void *buffer);
 size_t nft_request_elements(const char *table, const char *set, uint32_t sequence, void *buffer);
 
+/* One element, by element->prefix; elements of `set` are not looked at. */
+size_t nft_request_element(const char *table, const struct set *set, const struct element *element,
+	uint32_t sequence, void *buffer);
+/* Its counter, from the reply. -ENOENT: that is another element. -EBADMSG. */
+int nft_parse_element(
+	const struct nlmsghdr *message, const struct set *set, struct element *element);
+
 /* The generation of a reply to nft_request_generation(); -EBADMSG. */
 int nft_parse_generation(const struct nlmsghdr *message, uint32_t *ret_generation);
 
 /*
  * Reads the replies to the other requests, in any order but tables first and elements last;
  * messages of other tables are passed over. Then nft_observer_end() gives the table. `wanted` says
- * which set name stands for what.
+ * which set name stands for what; `port` is that of the socket, which may own the table.
  */
 struct nft_observer;
-int nft_observer_new(const struct ruleset *wanted, struct nft_observer **ret_observer);
+int nft_observer_new(
+	const struct ruleset *wanted, uint32_t port, struct nft_observer **ret_observer);
+/* After the table's message: does `port` own it? */
+bool nft_observer_is_ours(const struct nft_observer *observer);
 int nft_observer_message(struct nft_observer *observer, const struct nlmsghdr *message);
 /* The table's sets, whose elements are to be requested: their names; NULL: no more. Those that are
  * not wanted are passed over, but a snapshot needs them. */

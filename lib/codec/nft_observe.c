@@ -27,6 +27,7 @@ struct seen_set {
 
 struct nft_observer {
 	const struct ruleset *wanted;
+	uint32_t port; /* of our socket */
 	struct observed *observed;
 	struct text sets, chains, rules, ports; /* the shape's parts */
 	struct text names;			/* of all sets of the table, each with its NUL */
@@ -41,13 +42,15 @@ struct nft_observer {
 	bool odd;    /* something that sipfence never makes */
 };
 
-int nft_observer_new(const struct ruleset *wanted, struct nft_observer **ret_observer)
+int nft_observer_new(
+	const struct ruleset *wanted, uint32_t port, struct nft_observer **ret_observer)
 {
 	struct nft_observer *observer = calloc(1, sizeof(*observer));
 
 	if (!observer)
 		return -ENOMEM;
 	observer->wanted = wanted;
+	observer->port = port;
 	observer->observed = calloc(1, sizeof(*observer->observed));
 	observer->seen = calloc(wanted->set_count, sizeof(*observer->seen));
 	observer->drops = calloc(wanted->chain_count, sizeof(*observer->drops));
@@ -94,10 +97,14 @@ static bool is_ours(
 static int observe_table(struct nft_observer *observer, const struct nlmsghdr *message)
 {
 	struct attr_walk walk = attr_walk_message(message, sizeof(struct nfgenmsg));
+	uint32_t owner;
 
 	observer->observed->present = true;
 	observer->flags = attr_find_be32(walk, NFTA_TABLE_FLAGS);
-	observer->observed->owned = attr_find_be32(walk, NFTA_TABLE_OWNER) != 0;
+	owner = attr_find_be32(walk, NFTA_TABLE_OWNER);
+	observer->observed->owned = owner != 0;
+	observer->observed->ours = owner != 0 && owner == observer->port;
+	observer->observed->persistent = observer->flags & TABLE_FLAG_PERSIST;
 	return 0;
 }
 
@@ -426,13 +433,18 @@ int nft_observer_message(struct nft_observer *observer, const struct nlmsghdr *m
 	return 0;
 }
 
+bool nft_observer_is_ours(const struct nft_observer *observer)
+{
+	return observer->observed->ours;
+}
+
 const char *nft_observer_set(const struct nft_observer *observer, size_t index)
 {
-	const char *name = observer->names.data, *end = name + observer->names.length;
+	const char *name = text_string(&observer->names), *end = name + observer->names.length;
 
-	while (name && name < end && index-- > 0)
+	while (name < end && index-- > 0)
 		name += strlen(name) + 1;
-	return name && name < end ? name : NULL;
+	return name < end ? name : NULL;
 }
 
 /* By address; at the same one an end stands before a beginning. */
@@ -690,5 +702,38 @@ int nft_parse_generation(const struct nlmsghdr *message, uint32_t *ret_generatio
 		!attr_find(walk, NFTA_GEN_ID))
 		return -EBADMSG;
 	*ret_generation = attr_find_be32(walk, NFTA_GEN_ID);
+	return 0;
+}
+
+int nft_parse_element(
+	const struct nlmsghdr *message, const struct set *set, struct element *element)
+{
+	const struct addr *addr = &element->prefix.addr;
+	size_t size = addr_size((enum family)addr->family);
+	const struct nlattr *list, *found, *key;
+	struct attr_walk walk;
+	const void *bytes = NULL;
+	const char *name;
+
+	if (message->nlmsg_type != (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWSETELEM) ||
+		mnl_nlmsg_get_payload_len(message) < sizeof(struct nfgenmsg))
+		return -EBADMSG;
+	walk = attr_walk_message(message, sizeof(struct nfgenmsg));
+	name = attr_find_string(walk, NFTA_SET_ELEM_LIST_SET);
+	list = attr_find(walk, NFTA_SET_ELEM_LIST_ELEMENTS);
+	found = list ? attr_find(attr_walk_nested(list), NFTA_LIST_ELEM) : NULL;
+	if (!name || strcmp(name, set->name) != 0 || !found)
+		return -EBADMSG;
+	walk = attr_walk_nested(found);
+	key = attr_find(walk, NFTA_SET_ELEM_KEY);
+	if (key)
+		bytes = attr_find_fixed(attr_walk_nested(key), NFTA_DATA_VALUE, size);
+	if (!bytes)
+		return -EBADMSG;
+	/* In a set of intervals the one that contains the address is found. */
+	if (memcmp(bytes, addr->bytes, size) != 0)
+		return -ENOENT;
+	element->packets = element->bytes = 0;
+	read_counter(walk, element);
 	return 0;
 }

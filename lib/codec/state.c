@@ -117,18 +117,40 @@ static size_t print_enforced(
 	return enforced->count;
 }
 
-void state_print(const struct roster *roster, const struct config *config,
-	const struct steady *clock, const struct enforced_ports *enforced, const char *former_table,
-	struct text *text)
+static void print_clock(const struct steady *clock, struct text *text)
 {
-	size_t start = text->length, lines = 1;
-
 	text_puts(text, first_line);
 	text_puts(text, "clock");
 	put_time(text, clock->now);
 	put_time(text, clock->at.wall);
 	put_time(text, clock->at.boottime);
 	text_printf(text, " %s\n", clock->at.boot_id[0] ? clock->at.boot_id : "-");
+}
+
+void state_print_host(const struct host *host, const struct config *config,
+	const struct steady *clock, struct text *text)
+{
+	size_t start = text->length;
+
+	print_clock(clock, text);
+	print_end(text, start, 1 + print_host(host, config->guards[host->guard].fingerprint, text));
+}
+
+void state_print_srv(const struct srv *srv, const struct steady *clock, struct text *text)
+{
+	size_t start = text->length;
+
+	print_clock(clock, text);
+	print_end(text, start, 1 + print_srv(srv, text));
+}
+
+void state_print(const struct roster *roster, const struct config *config,
+	const struct steady *clock, const struct enforced_ports *enforced, const char *former_table,
+	struct text *text)
+{
+	size_t start = text->length, lines = 1;
+
+	print_clock(clock, text);
 	text_printf(text, "table %s\n", config->table);
 	lines++;
 	if (former_table) {
@@ -564,10 +586,17 @@ static bool check_end(const char *data, size_t length, size_t *ret_body, uint64_
 	return sum == checksum(data, *ret_body);
 }
 
+/* By name; of one name and guard, the one that was printed last stands first. */
 static int compare_hosts(const void *a, const void *b)
 {
-	return strcmp(((const struct saved_host *)a)->host.name,
-		((const struct saved_host *)b)->host.name);
+	const struct saved_host *left = a, *right = b;
+	int order = strcmp(left->host.name, right->host.name);
+
+	if (order)
+		return order;
+	if (left->fingerprint != right->fingerprint)
+		return left->fingerprint < right->fingerprint ? -1 : 1;
+	return left->order > right->order ? -1 : left->order < right->order;
 }
 
 static int compare_srvs(const void *a, const void *b)
@@ -575,40 +604,118 @@ static int compare_srvs(const void *a, const void *b)
 	return strcmp(((const struct srv *)a)->name, ((const struct srv *)b)->name);
 }
 
-int state_parse(const char *data, size_t length, struct saved_state **ret_state, size_t *ret_line)
+static void sort_hosts(struct saved_state *state)
 {
-	struct parser parser = {.state = calloc(1, sizeof(*parser.state))};
+	size_t kept = 0;
+
+	if (state->host_count == 0)
+		return;
+	for (size_t i = 0; i < state->host_count; i++)
+		state->hosts[i].order = i;
+	qsort(state->hosts, state->host_count, sizeof(*state->hosts), compare_hosts);
+	for (size_t i = 0; i < state->host_count; i++) {
+		if (kept == 0 ||
+			state->hosts[kept - 1].fingerprint != state->hosts[i].fingerprint ||
+			strcmp(state->hosts[kept - 1].host.name, state->hosts[i].host.name) != 0)
+			state->hosts[kept++] = state->hosts[i];
+	}
+	state->host_count = kept;
+}
+
+/* One whole text, behind what the parser's state has already. */
+static bool parse_text(struct parser *parser, const char *data, size_t length, size_t *ret_line)
+{
 	size_t body, at = sizeof(first_line) - 1, lines = 1;
 	uint64_t counted = 0;
-	bool good;
+	bool good = length >= at && memcmp(data, first_line, at) == 0 &&
+		    check_end(data, length, &body, &counted);
 
 	*ret_line = 1;
-	if (!parser.state)
-		return -ENOMEM;
-	good = length >= at && memcmp(data, first_line, at) == 0 &&
-	       check_end(data, length, &body, &counted);
+	parser->in_host = parser->in_srv = false;
 	while (good && at < body) {
 		const char *feed = memchr(data + at, '\n', body - at);
 		struct line line = {.at = data + at, .end = feed};
 
 		*ret_line = ++lines;
-		good = feed && parse_line(&parser, &line);
+		good = feed && parse_line(parser, &line);
 		if (feed)
 			at = (size_t)(feed - data) + 1;
 	}
-	if (good && lines - 1 != counted)
-		good = false;
-	if (!good) {
+	return good && lines - 1 == counted;
+}
+
+int state_parse(const char *data, size_t length, struct saved_state **ret_state, size_t *ret_line)
+{
+	struct parser parser = {.state = calloc(1, sizeof(*parser.state))};
+
+	*ret_line = 1;
+	if (!parser.state)
+		return -ENOMEM;
+	if (!parse_text(&parser, data, length, ret_line)) {
 		state_free(parser.state);
 		return parser.no_memory ? -ENOMEM : -EBADMSG;
 	}
-	if (parser.state->host_count)
-		qsort(parser.state->hosts, parser.state->host_count, sizeof(*parser.state->hosts),
-			compare_hosts);
+	sort_hosts(parser.state);
 	if (parser.state->srv_count)
 		qsort(parser.state->srvs, parser.state->srv_count, sizeof(*parser.state->srvs),
 			compare_srvs);
 	*ret_state = parser.state;
+	return 0;
+}
+
+/* Length of the text at the beginning of `data`: up to its line `end`; 0: there is none. */
+static size_t first_text(const char *data, size_t length)
+{
+	const char *end = memmem(data, length, "\nend ", 5), *feed;
+
+	if (!end)
+		return 0;
+	feed = memchr(end + 1, '\n', length - (size_t)(end + 1 - data));
+	return feed ? (size_t)(feed - data) + 1 : 0;
+}
+
+/* The last one of a name counts. */
+static void replace_srvs(struct saved_state *state, size_t first)
+{
+	for (size_t i = first; i < state->srv_count; i++) {
+		for (size_t j = 0; j < i; j++) {
+			if (strcmp(state->srvs[j].name, state->srvs[i].name) != 0)
+				continue;
+			state->srvs[j] = state->srvs[i];
+			state->srvs[i--] = state->srvs[--state->srv_count];
+			break;
+		}
+	}
+	if (state->srv_count)
+		qsort(state->srvs, state->srv_count, sizeof(*state->srvs), compare_srvs);
+}
+
+int state_parse_journal(struct saved_state *state, const char *data, size_t length)
+{
+	struct parser parser = {.state = state,
+		.host_capacity = state->host_count,
+		.srv_capacity = state->srv_count,
+		.enforced_capacity = state->enforced_count};
+	size_t srvs = state->srv_count, size, line;
+
+	while ((size = first_text(data, length)) > 0) {
+		struct saved_state before = *state;
+		bool good = parse_text(&parser, data, size, &line);
+
+		if (parser.no_memory)
+			return -ENOMEM;
+		if (!good || state->clock.now < before.clock.now) {
+			state->host_count = before.host_count;
+			state->srv_count = before.srv_count;
+			state->clock = before.clock;
+		}
+		if (!good)
+			break;
+		data += size;
+		length -= size;
+	}
+	sort_hosts(state);
+	replace_srvs(state, srvs);
 	return 0;
 }
 
@@ -649,48 +756,6 @@ static const struct saved_host *find_host(
 	return NULL;
 }
 
-static bool still_good(
-	const struct addr *addr, const struct guard *guard, const struct own_addresses *own)
-{
-	struct answer answer = {.kind = ANSWER_ADDRESSES, .count = 1, .addrs = addr};
-
-	answer = answer_guard(&answer, guard, own);
-	return answer.kind == ANSWER_ADDRESSES;
-}
-
-/* Copies what the guard of today lets through. */
-static int restore_host(struct host *host, const struct saved_host *saved,
-	const struct guard *guard, const struct own_addresses *own)
-{
-	host->told = saved->host.told;
-	for (int family = 0; family < FAMILY_COUNT; family++) {
-		size_t count = saved->host.count[family];
-
-		host->lookup[family] = saved->host.lookup[family];
-		if (count == 0 || count > guard->max_addresses)
-			continue;
-		host->addrs[family] = malloc(count * sizeof(*host->addrs[family]));
-		if (!host->addrs[family])
-			return -ENOMEM;
-		for (size_t i = 0; i < count; i++) {
-			const struct addr *addr = &saved->host.addrs[family][i];
-
-			if (still_good(addr, guard, own))
-				host->addrs[family][host->count[family]++] = *addr;
-		}
-	}
-	if (saved->host.retired_count == 0)
-		return 0;
-	host->retired = malloc(saved->host.retired_count * sizeof(*host->retired));
-	if (!host->retired)
-		return -ENOMEM;
-	for (size_t i = 0; i < saved->host.retired_count; i++) {
-		if (still_good(&saved->host.retired[i].addr, guard, own))
-			host->retired[host->retired_count++] = saved->host.retired[i];
-	}
-	return 0;
-}
-
 int state_restore_hosts(const struct saved_state *state, const struct config *config,
 	const struct own_addresses *own, struct roster *roster, int64_t now)
 {
@@ -701,33 +766,9 @@ int state_restore_hosts(const struct saved_state *state, const struct config *co
 
 		if (!saved)
 			continue;
-		if (restore_host(host, saved, guard, own) < 0)
+		if (host_inherit(host, &saved->host, guard, own) < 0)
 			return -ENOMEM;
 		host_restore(host, now);
-	}
-	return 0;
-}
-
-static int restore_srv(struct srv *srv, const struct srv *saved)
-{
-	srv->told = saved->told;
-	srv->lookup = saved->lookup;
-	srv->targets = calloc(saved->count + 1, sizeof(*srv->targets));
-	srv->retired = calloc(saved->retired_count + 1, sizeof(*srv->retired));
-	if (!srv->targets || !srv->retired)
-		return -ENOMEM;
-	for (size_t i = 0; i < saved->count; i++) {
-		srv->targets[i] = strdup(saved->targets[i]);
-		if (!srv->targets[i])
-			return -ENOMEM;
-		srv->count++;
-	}
-	for (size_t i = 0; i < saved->retired_count; i++) {
-		srv->retired[i].when = saved->retired[i].when;
-		srv->retired[i].target = strdup(saved->retired[i].target);
-		if (!srv->retired[i].target)
-			return -ENOMEM;
-		srv->retired_count++;
 	}
 	return 0;
 }
@@ -740,7 +781,7 @@ int state_restore_srvs(const struct saved_state *state, struct roster *roster, i
 		/* Twice in the text: the first one counts. */
 		if (!srv || srv->targets)
 			continue;
-		if (restore_srv(srv, &state->srvs[i]) < 0)
+		if (srv_inherit(srv, &state->srvs[i]) < 0)
 			return -ENOMEM;
 		lookup_restore(&srv->lookup, now);
 		for (size_t j = 0; j < srv->retired_count; j++) {

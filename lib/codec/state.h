@@ -31,13 +31,14 @@
 struct saved_host {
 	struct host host;     /* .guard is not used */
 	uint64_t fingerprint; /* of the guard that it was learned under */
+	size_t order;	      /* of its record in the text */
 };
 
 enum { STATE_MAX_TABLES = 4 };
 
 struct saved_state {
 	struct arena arena;	  /* all that the structs point to */
-	struct saved_host *hosts; /* sorted by name */
+	struct saved_host *hosts; /* sorted by name and fingerprint, distinct */
 	size_t host_count;
 	struct srv *srvs; /* sorted by name */
 	size_t srv_count;
@@ -57,8 +58,22 @@ void state_print(const struct roster *roster, const struct config *config,
 	const struct steady *clock, const struct enforced_ports *enforced, const char *former_table,
 	struct text *text);
 
+/*
+ * A text of one name alone, to be appended to a journal: a file of such texts, one behind the
+ * other, of what has changed since the state was saved.
+ */
+void state_print_host(const struct host *host, const struct config *config,
+	const struct steady *clock, struct text *text);
+void state_print_srv(const struct srv *srv, const struct steady *clock, struct text *text);
+
 /* 0, -EBADMSG: damaged, or another version (*ret_line: where), -ENOMEM. */
 int state_parse(const char *data, size_t length, struct saved_state **ret_state, size_t *ret_line);
+/*
+ * What a journal knows better. Texts that are older than the state are passed over, and all from
+ * the first damaged one on: the end of a journal may be missing. -ENOMEM: `state` is good for
+ * state_free() alone.
+ */
+int state_parse_journal(struct saved_state *state, const char *data, size_t length);
 /* The same text without the `enforced` and `table` lines of `table`; `data` is what state_parse()
  * takes. */
 void state_forget_enforced(const char *data, size_t length, const char *table, struct text *text);

@@ -23,3 +23,19 @@ struct clock_reading clock_read(void)
 	}
 	return reading;
 }
+
+int64_t clock_boot_ms(void)
+{
+	struct timespec now = {0};
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+int64_t clock_wall(void)
+{
+	struct timespec now = {0};
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec;
+}

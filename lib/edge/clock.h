@@ -4,7 +4,14 @@
 
 #include "steady.h"
 
+#include <stdint.h>
+
 /* The machine's clocks now (core/steady.h). Never fails: what can't be read is empty. */
 struct clock_reading clock_read(void);
+
+/* Milliseconds since boot, suspend included; goes forward only. */
+int64_t clock_boot_ms(void);
+/* Seconds since the epoch; whoever sets the clock moves it anywhere. */
+int64_t clock_wall(void);
 
 #endif

@@ -227,11 +227,13 @@ static int write_all(int fd, const char *data, size_t length)
 int file_save(const char *path, const void *data, size_t length, struct error *error)
 {
 	char temporary[PATH_MAX];
-	int fd, result, size = snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path);
+	int fd, result, size = snprintf(temporary, sizeof(temporary), "%s.new", path);
 
 	if (size < 0 || size >= PATH_MAX)
 		return error_set(error, -ENAMETOOLONG, "", "the path %s is too long", path);
-	fd = mkostemp(temporary, O_CLOEXEC); /* mode 0600 */
+	/* What a process that was killed has left: always the same name, or they would pile up. */
+	unlink(temporary);
+	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0) {
 		result = -errno;
 		return error_set(error, result,
@@ -251,6 +253,31 @@ int file_save(const char *path, const void *data, size_t length, struct error *e
 		return error_set(error, result, "see that the disk has room and works (df, dmesg)",
 			"cannot write %s: %s", path, strerror(-result));
 	return 0;
+}
+
+int file_append(const char *path, const void *data, size_t length, struct error *error)
+{
+	int fd = open(
+		path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	int result = fd < 0 ? -errno : write_all(fd, data, length);
+
+	if (fd >= 0)
+		close(fd);
+	if (result < 0)
+		return error_set(error, result,
+			"see that the disk has room and works, and whose file it is (df, ls -l)",
+			"cannot add to %s: %s", path, strerror(-result));
+	return 0;
+}
+
+int file_remove(const char *path, struct error *error)
+{
+	int number;
+
+	if (unlink(path) == 0 || errno == ENOENT)
+		return 0;
+	number = errno;
+	return error_set(error, -number, "", "cannot remove %s: %s", path, strerror(number));
 }
 
 int file_set_aside(const char *path, char **ret_name, struct error *error)
@@ -290,16 +317,28 @@ int folder_make(const char *path, struct error *error)
 	return 0;
 }
 
-static pid_t read_holder(int fd)
+/* "PID WORD", or only a number; the file is another process's, which may be writing it just now. */
+static struct lock_holder read_holder(int fd)
 {
-	char buffer[16] = "";
+	struct lock_holder holder = {0};
+	char buffer[64] = "", *end = buffer;
 	ssize_t size = pread(fd, buffer, sizeof(buffer) - 1, 0);
-	long pid = size > 0 ? strtol(buffer, NULL, 10) : 0;
+	long pid = size > 0 ? strtol(buffer, &end, 10) : 0;
+	size_t length;
 
-	return pid > 0 && pid <= INT32_MAX ? (pid_t)pid : 0;
+	if (pid <= 0 || pid > INT32_MAX)
+		return holder;
+	holder.pid = (pid_t)pid;
+	if (*end++ != ' ')
+		return holder;
+	length = strspn(end, "abcdefghijklmnopqrstuvwxyz-");
+	if (length < sizeof(holder.word) && end[length] == '\n')
+		memcpy(holder.word, end, length);
+	return holder;
 }
 
-int lock_take(const char *path, int *ret_fd, pid_t *ret_holder, struct error *error)
+int lock_take(const char *path, const char *word, int *ret_fd, struct lock_holder *ret_holder,
+	struct error *error)
 {
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
 	int number = errno;
@@ -317,7 +356,7 @@ int lock_take(const char *path, int *ret_fd, pid_t *ret_holder, struct error *er
 	}
 	/* Only for the message of the next one; the lock is good without. */
 	if (ftruncate(fd, 0) == 0)
-		(void)!dprintf(fd, "%ld\n", (long)getpid());
+		(void)!dprintf(fd, "%ld %s\n", (long)getpid(), word);
 	*ret_fd = fd;
 	return 0;
 }

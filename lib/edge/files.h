@@ -22,9 +22,16 @@ int file_load(const char *path, struct text *text, struct error *error);
 
 /*
  * Makes `path` hold exactly these bytes, or leaves it as it was: written to a new file beside it
- * (mode 0600), fsync, rename. After a power cut it is the old file or the new one, and whole.
+ * (`path`.new, mode 0600), fsync, rename. After a power cut it is the old file or the new one, and
+ * whole. One process at a time: the caller has a lock.
  */
 int file_save(const char *path, const void *data, size_t length, struct error *error);
+
+/* Adds these bytes at the end of `path`, which is made if it is missing; they outlive the process,
+ * but maybe not a power cut. Negative: a part of them may be there. */
+int file_append(const char *path, const void *data, size_t length, struct error *error);
+/* That it is not there is no error. */
+int file_remove(const char *path, struct error *error);
 
 /* Renames a damaged file so that it is out of the way but not lost; *ret_name is malloc'ed. */
 int file_set_aside(const char *path, char **ret_name, struct error *error);
@@ -32,11 +39,17 @@ int file_set_aside(const char *path, char **ret_name, struct error *error);
 /* A folder of our own, mode 0700, made if it is missing; its parent must be there. */
 int folder_make(const char *path, struct error *error);
 
-enum { LOCK_TAKEN = 1 };
+enum { LOCK_TAKEN = 1, LOCK_WORD_SIZE = 16 };
+struct lock_holder {
+	pid_t pid;		   /* 0: unknown */
+	char word[LOCK_WORD_SIZE]; /* what it does; "": unknown */
+};
 /*
  * Locks `path` (made if missing) for as long as *ret_fd is open; the lock dies with its process.
- * LOCK_TAKEN: another process has it, *ret_holder says which (0: unknown).
+ * `word` says in one word, for the others, what this process does with it (`sync`, `run`).
+ * LOCK_TAKEN: another process has it, *ret_holder says which.
  */
-int lock_take(const char *path, int *ret_fd, pid_t *ret_holder, struct error *error);
+int lock_take(const char *path, const char *word, int *ret_fd, struct lock_holder *ret_holder,
+	struct error *error);
 
 #endif

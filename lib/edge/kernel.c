@@ -2,6 +2,7 @@
 #include "kernel.h"
 #include "conntrack.h"
 #include "nft_attr.h"
+#include "nft_event.h"
 #include "text.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <linux/membarrier.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +22,10 @@
 enum {
 	RECEIVE_SIZE = 256 * 1024, /* the kernel fills up to 32 KB at a time, larger on request */
 	SOCKET_BUFFER_MIN = 1024 * 1024,
-	OBSERVE_TRIES = 10,
+	WATCH_SOCKET_BUFFER = 16 * 1024 * 1024, /* somebody else's sets of 100,000 fit */
+	WATCH_SIZE = 64 * 1024,
+	WATCH_READS_MAX = 16384, /* then somebody else is to have a turn */
+	OBSERVE_TRIES = 4,	 /* the last one whatever others do to their tables */
 	FIRST_REQUEST = 1 << 30, /* sequence numbers of batches count from 1: never the same */
 	REPLY_SECONDS = 5,
 };
@@ -30,8 +35,10 @@ static const char advice_privilege[] =
 
 struct kernel {
 	struct mnl_socket *socket;
-	uint32_t sequence;
-	uint8_t *buffer; /* RECEIVE_SIZE */
+	uint32_t sequence;  /* of the last request */
+	size_t send_buffer; /* what was asked for, bytes */
+	uint8_t *buffer;    /* RECEIVE_SIZE */
+	bool tolerant;	    /* a dump may be interrupted by changes that are not of our table */
 };
 
 /* The errno's meaning for somebody who called for nf_tables, and what to do. */
@@ -110,6 +117,12 @@ struct kernel *kernel_close(struct kernel *kernel)
 	return NULL;
 }
 
+static uint32_t next_sequence(struct kernel *kernel)
+{
+	kernel->sequence = kernel->sequence == UINT32_MAX ? FIRST_REQUEST : kernel->sequence + 1;
+	return kernel->sequence;
+}
+
 /* 0 to go on, negative to stop with that errno. */
 typedef int message_fn(const struct nlmsghdr *message, void *context);
 
@@ -117,6 +130,7 @@ struct exchange {
 	uint32_t sequence, port;
 	message_fn *handle;
 	void *context;
+	bool tolerant;
 	bool ended;
 	int result; /* the first error */
 };
@@ -135,7 +149,7 @@ static void take_message(struct exchange *exchange, const struct nlmsghdr *messa
 	if (!mnl_nlmsg_seq_ok(message, exchange->sequence) ||
 		!mnl_nlmsg_portid_ok(message, exchange->port))
 		return;
-	if (message->nlmsg_flags & NLM_F_DUMP_INTR)
+	if (message->nlmsg_flags & NLM_F_DUMP_INTR && !exchange->tolerant)
 		note_result(exchange, -EINTR);
 	if (message->nlmsg_type == NLMSG_ERROR) {
 		exchange->ended = true;
@@ -161,6 +175,7 @@ static int ask(struct kernel *kernel, const void *request, size_t length, messag
 		.port = mnl_socket_get_portid(kernel->socket),
 		.handle = handle,
 		.context = context,
+		.tolerant = kernel->tolerant,
 	};
 
 	if (mnl_socket_sendto(kernel->socket, request, length) < 0)
@@ -188,7 +203,7 @@ static int take_generation(const struct nlmsghdr *message, void *context)
 static int read_generation(struct kernel *kernel, uint32_t *ret_generation)
 {
 	_Alignas(struct nlmsghdr) uint8_t request[NFT_REQUEST_SIZE] = {0};
-	size_t length = nft_request_generation(++kernel->sequence, request);
+	size_t length = nft_request_generation(next_sequence(kernel), request);
 
 	return ask(kernel, request, length, take_generation, ret_generation);
 }
@@ -219,24 +234,26 @@ static int observe_once(
 	size_t length;
 	int result;
 
-	length = nft_request_table(wanted->table, ++kernel->sequence, request);
+	length = nft_request_table(wanted->table, next_sequence(kernel), request);
 	result = ask(kernel, request, length, observe, observation);
 	if (result == -ENOENT)
 		return 0; /* no table: nothing else to read */
 	if (result < 0)
 		return result;
-	length = nft_request_sets(wanted->table, ++kernel->sequence, request);
+	/* Nobody else can change it, whatever the generation of all tables. */
+	kernel->tolerant |= nft_observer_is_ours(observation->observer);
+	length = nft_request_sets(wanted->table, next_sequence(kernel), request);
 	result = ask(kernel, request, length, observe, observation);
 	if (result < 0)
 		return result;
-	length = nft_request_chains(++kernel->sequence, request);
+	length = nft_request_chains(next_sequence(kernel), request);
 	result = ask(kernel, request, length, observe, observation);
 	if (result < 0)
 		return result;
-	length = nft_request_rules(wanted->table, ++kernel->sequence, request);
+	length = nft_request_rules(wanted->table, next_sequence(kernel), request);
 	result = ask(kernel, request, length, observe, observation);
 	for (size_t i = 0; result == 0 && (set = nft_observer_set(observation->observer, i)); i++) {
-		length = nft_request_elements(wanted->table, set, ++kernel->sequence, request);
+		length = nft_request_elements(wanted->table, set, next_sequence(kernel), request);
 		result = ask(kernel, request, length, observe, observation);
 	}
 	return result;
@@ -253,9 +270,10 @@ int kernel_observe(struct kernel *kernel, const struct ruleset *wanted,
 		struct observation observation = {.snapshot = snapshot};
 		uint32_t before = 0, after = 0;
 
+		kernel->tolerant = i == OBSERVE_TRIES - 1;
 		if (snapshot)
 			text_clear(snapshot);
-		result = nft_observer_new(wanted, &observer);
+		result = nft_observer_new(wanted, mnl_socket_get_portid(kernel->socket), &observer);
 		observation.observer = observer;
 		if (result < 0)
 			break;
@@ -264,13 +282,14 @@ int kernel_observe(struct kernel *kernel, const struct ruleset *wanted,
 			result = observe_once(kernel, wanted, &observation);
 		if (result == 0)
 			result = read_generation(kernel, &after);
-		if (result == 0 && before != after)
+		if (result == 0 && before != after && !kernel->tolerant)
 			result = -EINTR;
 		if (result == 0)
 			result = nft_observer_end(observer, ret_observed);
 		nft_observer_free(observer);
+		kernel->tolerant = false;
 		if (result == 0) {
-			*ret_generation = after;
+			*ret_generation = before == after ? after : 0;
 			return 0;
 		}
 		/* A table that vanished while it was read, or a dump that was interrupted. */
@@ -345,7 +364,9 @@ static int read_acks(struct kernel *kernel, uint32_t *ret_count, struct refusal 
 		if (size < 0)
 			return errno == EAGAIN ? (lost ? -ENOBUFS : 0) : -errno;
 		for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
-			if (!mnl_nlmsg_portid_ok(message, mnl_socket_get_portid(kernel->socket)))
+			/* What is left of an earlier, broken-off exchange. */
+			if (!mnl_nlmsg_portid_ok(message, mnl_socket_get_portid(kernel->socket)) ||
+				message->nlmsg_seq >= FIRST_REQUEST)
 				continue;
 			take_ack(message, refusal);
 			*ret_count += message->nlmsg_type == NLMSG_ERROR;
@@ -382,8 +403,11 @@ static int send_batch(struct kernel *kernel, const struct nft_batch *batch, stru
 	size_t wanted = batch->length + SOCKET_BUFFER_MIN;
 	int size = wanted > INT32_MAX / 2 ? INT32_MAX / 2 : (int)wanted;
 
-	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+	if (wanted > kernel->send_buffer &&
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	if (wanted > kernel->send_buffer)
+		kernel->send_buffer = wanted;
 	while (sendmsg(fd, &message, 0) < 0) {
 		int number = errno;
 
@@ -408,6 +432,10 @@ int kernel_commit(struct kernel *kernel, const struct nft_batch *batch, struct e
 	result = read_acks(kernel, &count, &refusal);
 	if (refusal.number == ERESTART)
 		return KERNEL_MOVED;
+	/* EINVAL: from before 5.12, when tables could not be owned at all. */
+	if ((refusal.number == EOPNOTSUPP || refusal.number == EINVAL) &&
+		nft_batch_asks_for_lock(batch, refusal.sequence))
+		return KERNEL_NO_LOCK;
 	if (refusal.number)
 		return report_refusal(batch, &refusal, error);
 	/* Not all answers could be read: it may be in force or not. */
@@ -426,7 +454,7 @@ static int ignore(const struct nlmsghdr *message, void *context)
 int kernel_has_table(struct kernel *kernel, const char *table, struct error *error)
 {
 	_Alignas(struct nlmsghdr) uint8_t request[NFT_REQUEST_SIZE] = {0};
-	size_t length = nft_request_table(table, ++kernel->sequence, request);
+	size_t length = nft_request_table(table, next_sequence(kernel), request);
 	int result = ask(kernel, request, length, ignore, NULL);
 
 	if (result == -ENOENT)
@@ -436,6 +464,123 @@ int kernel_has_table(struct kernel *kernel, const char *table, struct error *err
 			result == -EINVAL ? advice(EOPNOTSUPP) : advice(-result),
 			"cannot look for the kernel's table inet %s: %s", table, strerror(-result));
 	return 1;
+}
+
+struct element_request {
+	const struct set *set;
+	struct element *element;
+};
+
+static int take_element(const struct nlmsghdr *message, void *context)
+{
+	const struct element_request *request = context;
+
+	return nft_parse_element(message, request->set, request->element);
+}
+
+int kernel_read_element(struct kernel *kernel, const char *table, const struct set *set,
+	struct element *element, struct error *error)
+{
+	_Alignas(struct nlmsghdr) uint8_t request[NFT_REQUEST_SIZE] = {0};
+	struct element_request context = {.set = set, .element = element};
+	size_t length = nft_request_element(table, set, element, next_sequence(kernel), request);
+	int result = ask(kernel, request, length, take_element, &context);
+
+	if (result == -ENOENT)
+		return KERNEL_NO_ELEMENT;
+	if (result < 0)
+		return error_set(error, result, advice(-result),
+			"cannot read an element of set %s of table inet %s: %s", set->name, table,
+			strerror(-result));
+	return 0;
+}
+
+struct kernel_watch {
+	struct mnl_socket *socket;
+	char *table;
+	struct nft_events events;
+	uint8_t buffer[WATCH_SIZE];
+};
+
+int kernel_watch_open(struct kernel_watch **ret_watch, const char *table, struct error *error)
+{
+	struct kernel_watch *watch = calloc(1, sizeof(*watch));
+	int size = WATCH_SOCKET_BUFFER;
+	int fd, number;
+
+	if (watch)
+		watch->table = strdup(table);
+	if (!watch || !watch->table) {
+		kernel_watch_close(watch);
+		return error_no_memory(error);
+	}
+	watch->events.table = watch->table;
+	watch->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (!watch->socket)
+		goto failed;
+	/* Before it is bound: no notification meets the small buffer. */
+	fd = mnl_socket_get_fd(watch->socket);
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	if (mnl_socket_bind(watch->socket, 1U << (NFNLGRP_NFTABLES - 1), MNL_SOCKET_AUTOPID) == 0) {
+		*ret_watch = watch;
+		return 0;
+	}
+failed:
+	number = errno;
+	kernel_watch_close(watch);
+	return error_set(error, -number, advice(number),
+		"cannot listen to what changes the kernel's nf_tables: %s", strerror(number));
+}
+
+int kernel_watch_fd(const struct kernel_watch *watch)
+{
+	return mnl_socket_get_fd(watch->socket);
+}
+
+void kernel_watch_read(
+	struct kernel_watch *watch, const struct kernel *own, struct kernel_report *ret_report)
+{
+	uint32_t own_port = mnl_socket_get_portid(own->socket);
+	struct nft_damage damage = {0};
+	struct kernel_report report = {0};
+
+	for (int i = 0; i < WATCH_READS_MAX; i++) {
+		ssize_t size = recv(kernel_watch_fd(watch), watch->buffer, sizeof(watch->buffer),
+			MSG_DONTWAIT | MSG_TRUNC);
+
+		if (size < 0 && errno == EINTR)
+			continue;
+		if (size < 0 && errno == EAGAIN)
+			break;
+		if (size < 0 || (size_t)size > sizeof(watch->buffer)) {
+			report.lost = true;
+			if (size < 0 && errno != ENOBUFS)
+				break;
+			continue;
+		}
+		nft_events_take(&watch->events, watch->buffer, (size_t)size, own_port, &damage);
+	}
+	/* The end of a transaction may be missing, and the next one's be taken for it. */
+	if (report.lost) {
+		watch->events.touched = false;
+		damage = (struct nft_damage){.found = damage.found};
+	}
+	report.damaged = damage.found;
+	report.pid = (pid_t)damage.pid;
+	memcpy(report.program, damage.program, sizeof(report.program));
+	*ret_report = report;
+}
+
+struct kernel_watch *kernel_watch_close(struct kernel_watch *watch)
+{
+	if (!watch)
+		return NULL;
+	if (watch->socket)
+		mnl_socket_close(watch->socket);
+	free(watch->table);
+	free(watch);
+	return NULL;
 }
 
 void kernel_settle(void)
@@ -485,11 +630,11 @@ int kernel_talkers(struct kernel *kernel, const struct config *config,
 	struct talker_list talkers = {.config = config, .own = own};
 	_Alignas(struct nlmsghdr) uint8_t request[CONNTRACK_REQUEST_SIZE] = {0};
 	uint32_t flows = UINT32_MAX;
-	size_t length = conntrack_count_request(++kernel->sequence, request);
+	size_t length = conntrack_count_request(next_sequence(kernel), request);
 	int result = ask(kernel, request, length, take_count, &flows);
 
 	if (result == 0 && flows > 0) {
-		length = conntrack_request(++kernel->sequence, request);
+		length = conntrack_request(next_sequence(kernel), request);
 		result = ask(kernel, request, length, collect_talker, &talkers);
 	}
 	/* No connection tracking in this kernel: nobody is known to talk. */
@@ -558,4 +703,58 @@ int kernel_own_addresses(struct own_addresses *ret_own, struct error *error)
 	ret_own->addrs = addrs;
 	ret_own->count = count;
 	return 0;
+}
+
+struct kernel_network {
+	struct mnl_socket *socket;
+	uint8_t buffer[16 * 1024];
+};
+
+int kernel_network_open(struct kernel_network **ret_network, struct error *error)
+{
+	enum { GROUPS = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR };
+	struct kernel_network *network = calloc(1, sizeof(*network));
+
+	if (!network)
+		return error_no_memory(error);
+	network->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (!network->socket || mnl_socket_bind(network->socket, GROUPS, MNL_SOCKET_AUTOPID) < 0) {
+		int number = errno;
+
+		kernel_network_close(network);
+		return error_set(error, -number, "", "cannot follow this machine's addresses: %s",
+			strerror(number));
+	}
+	*ret_network = network;
+	return 0;
+}
+
+int kernel_network_fd(const struct kernel_network *network)
+{
+	return mnl_socket_get_fd(network->socket);
+}
+
+bool kernel_network_read(struct kernel_network *network)
+{
+	bool changed = false;
+
+	for (;;) {
+		ssize_t size = recv(
+			kernel_network_fd(network), network->buffer, sizeof(network->buffer), 0);
+
+		if (size < 0 && errno == EINTR)
+			continue;
+		/* What was lost may have been a change. */
+		if (size < 0 && errno != ENOBUFS)
+			return changed;
+		changed = true;
+	}
+}
+
+struct kernel_network *kernel_network_close(struct kernel_network *network)
+{
+	if (network && network->socket)
+		mnl_socket_close(network->socket);
+	free(network);
+	return NULL;
 }

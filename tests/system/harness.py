@@ -30,6 +30,8 @@ SIPFENCE_TEST_UNPRIVILEGED=1 takes the second way as root, too. Nothing outside 
 
 Programs: SIPFENCE=path of the binary (default: build/cmd/sipfence/sipfence in the repository).
 
+Time: main(at_once=3) runs three classes of a file side by side, each in namespaces of its own.
+
 Result: unittest's output on stderr; the last line on stdout is `N passed, N failed, N skipped`,
 each subTest counted. Exit 0, 1 when one failed, 77 when all were skipped. Arguments are those of
 unittest (`-v`, `Sync.test_one`, `-k word`).
@@ -44,11 +46,14 @@ Pieces
   Topology      the network of the tests, see its docstring: pbx, router, home, rogue, lan.
   Knot          knotd with one zone; update(lines), move(name, address), stop().
   Fence         the program with a config, a state folder and a run folder of its own.
+  Daemon        `sipfence run` of a Fence: its log as lines and events, its control socket, its ends.
   Case          unittest.TestCase with `net` (a Topology) and `fence`; one of each a test, or, with
                 shared_net = True, one Topology for the class, its nftables flushed before each test.
   wait_until    polls a condition with a bound.
   reaches       does a datagram from one host arrive at a port of another?
   Monitor       `nft monitor` of a host.
+  Strace        system calls of a process that runs.
+  keeps_orphans can a table here be owned by a socket, and outlive it?
 """
 import atexit
 import contextlib
@@ -406,7 +411,8 @@ def element_text(value):
 def canonical(listing, dynamic=False):
     """
     The list of `nft -j list table` without what differs between equal tables: handles, metainfo,
-    values of counters, remaining times, the order of elements and of objects (rules keep theirs).
+    values of counters, remaining times, the table's owner, the order of elements and of objects (rules
+    keep theirs).
     Elements of dynamic sets (what knocked) are left out unless dynamic is True.
     """
     def strip(value):
@@ -439,6 +445,11 @@ def canonical(listing, dynamic=False):
                     content["elem"] = sorted(content["elem"], key=lambda e: json.dumps(e, sort_keys=True))
                 if isinstance(content.get("flags"), list):
                     content["flags"] = sorted(content["flags"])
+        if kind == "table":
+            # Who owns it and whether it outlives him is no part of what it does.
+            flags = content.pop("flags", [])
+            if "dormant" in flags:
+                content["flags"] = ["dormant"]
         order = (content["chain"], position) if kind == "rule" else (content.get("name", ""), 0)
         objects.append((kind, order, content))
     objects.sort(key=lambda entry: (entry[0], entry[1]))
@@ -481,6 +492,58 @@ class Monitor:
 
     def __exit__(self, *_):
         self.close()
+
+
+class Strace:
+    """What a running process asks of the kernel: calls() are the lines so far."""
+
+    def __init__(self, host, pid, calls):
+        self.file = tempfile.NamedTemporaryFile("r", errors="replace")
+        self.child = host.popen(
+            ["strace", "-f", "-qq", "-yy", "-o", self.file.name, "-e", "trace=" + ",".join(calls),
+             "-p", str(pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if not wait_until(lambda: self.tracer(pid) == self.child.pid, 5):
+            end(self.child)
+            raise unittest.SkipTest("no process can be traced here")
+
+    @staticmethod
+    def tracer(pid):
+        with open("/proc/%d/status" % pid) as file:
+            return int(re.search(r"(?m)^TracerPid:\s*(\d+)$", file.read()).group(1))
+
+    def calls(self):
+        """Stops tracing; returns the lines."""
+        end(self.child)
+        with self.file:
+            return self.file.read().splitlines()
+
+
+def netlink_attribute(kind, data):
+    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
+
+
+def netlink_message(kind, flags, family, resource, attributes=b"", sequence=0):
+    return struct.pack("=IHHII", 20 + len(attributes), kind, flags, sequence, 0) + \
+        struct.pack(">BBH", family, 0, resource) + attributes
+
+
+def keeps_orphans(host):
+    """True when a table of this kernel can belong to a socket and stay when that is closed."""
+    name = b"orphan_probe\0"
+    begin, end_ = netlink_message(16, 1, 0, 10), netlink_message(17, 1, 0, 10)
+    table = netlink_message(10 << 8, 1 | 4 | 0x400, 1, 0, netlink_attribute(1, name)
+                            + netlink_attribute(2, struct.pack(">I", 2 | 4)))
+    with host.inside():
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+    with sock:
+        sock.settimeout(5)
+        sock.send(begin + table + end_)
+        code, = struct.unpack_from("=i", sock.recv(4096), 16)
+    if code:
+        return False
+    stays = wait_until(lambda: host.has_table(name.rstrip(b"\0").decode()), 0.5)
+    host.run(["nft", "delete", "table", "inet", name.rstrip(b"\0").decode()], check=False)
+    return stays
 
 
 # --- Knot -----------------------------------------------------------------------------------------
@@ -620,12 +683,13 @@ class Fence:
                             "UBSAN_OPTIONS": os.environ.get("UBSAN_OPTIONS", "")}
 
     def config(self, text, name="sipfence.yaml", mode=0o644):
-        """Writes the config, or a file beside it; returns its path."""
+        """Writes the config, or a file beside it; returns its path. Nobody sees half of it."""
         path = os.path.join(self.directory, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
+        with open(path + ".new", "wb") as file:
             file.write(text if isinstance(text, bytes) else text.encode())
-        os.chmod(path, mode)
+        os.chmod(path + ".new", mode)
+        os.rename(path + ".new", path)
         return path
 
     def argv(self, *arguments):
@@ -657,6 +721,213 @@ class Fence:
                     with open(path, "rb") as file:
                         found[os.path.relpath(path, self.state)] = file.read()
         return found
+
+
+def sanitized():
+    """True for a program that was built with AddressSanitizer: slower, and its memory tells nothing."""
+    with open(SIPFENCE, "rb") as file:
+        return b"__asan_init" in file.read()
+
+
+class Control:
+    """One connection to a daemon's control socket."""
+
+    def __init__(self, path, timeout=5.0):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # With Python's own time limit connect() would not wait for a place in the queue.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO,
+                               struct.pack("@ll", int(timeout), int(timeout % 1 * 1000000)))
+        try:
+            self.socket.connect(path)
+        except OSError:
+            self.socket.close()
+            raise
+        self.socket.settimeout(timeout)
+        self.buffer = b""
+
+    def send(self, request):
+        """A request as an object, or bytes as they are."""
+        self.socket.sendall(request if isinstance(request, bytes)
+                            else json.dumps(request).encode() + b"\n")
+
+    def receive(self):
+        """The next answer; None when the daemon has closed the connection."""
+        while b"\n" not in self.buffer:
+            part = self.socket.recv(65536)
+            if not part:
+                return None
+            self.buffer += part
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        return json.loads(line)
+
+    def ask(self, request):
+        self.send(request)
+        return self.receive()
+
+    def close(self):
+        self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def read_event(line):
+    """A line of the daemon's log as {key: value}; {} when it is none."""
+    line = re.sub(r"^<\d>", "", line)
+    if not line.startswith("event="):
+        return {}
+
+    def plain(text):
+        if not text.startswith('"'):
+            return text
+        return re.sub(r"\\(x([0-9a-fA-F]{2})|.)",
+                      lambda m: chr(int(m.group(2), 16)) if m.group(2) else m.group(1), text[1:-1])
+    return {key: plain(value) for key, value in
+            re.findall(r'([\w-]+)=("(?:[^"\\]|\\.)*"|\S*)', line)}
+
+
+class Daemon:
+    """
+    `sipfence run` in the foreground, as a child. `prefix` must end in an exec of the program: .pid is
+    the daemon's. JOURNAL_STREAM="log" in `env` stands for what systemd would say of the log.
+    """
+    number = 0
+
+    def __init__(self, fence, *options, prefix=(), env=None, **more):
+        Daemon.number += 1
+        self.path = os.path.join(fence.directory, "daemon%d.log" % Daemon.number)
+        self.control_path = os.path.join(fence.run_dir, "control")
+        self.argv = [*prefix, *fence.argv("run", *options)]
+        environment = dict(fence.environment, **(env or {}))
+        with open(self.path, "wb") as log:
+            if environment.get("JOURNAL_STREAM") == "log":
+                found = os.fstat(log.fileno())
+                environment["JOURNAL_STREAM"] = "%d:%d" % (found.st_dev, found.st_ino)
+            self.started = time.monotonic()
+            self.child = fence.host.popen(self.argv, stdout=log, stderr=log, env=environment, **more)
+        self.pid = self.child.pid
+
+    def __str__(self):
+        return "%s\n(%s)\n%s" % (" ".join(self.argv), "runs" if self.runs() else
+                                 "ended: %d" % self.child.returncode, self.log()[-6000:])
+
+    def runs(self):
+        return self.child.poll() is None
+
+    # What it says
+
+    def log(self):
+        with open(self.path, errors="replace") as file:
+            return file.read()
+
+    def lines(self):
+        """Those that are complete."""
+        return self.log().split("\n")[:-1]
+
+    def mark(self):
+        """A place in the log, for `since`."""
+        return len(self.lines())
+
+    def events(self, name=None, since=0, **values):
+        """The events of that name whose keys have these values, in their order."""
+        found = [read_event(line) for line in self.lines()[since:]]
+        return [event for event in found if event and name in (None, event["event"])
+                and all(event.get(key) == value for key, value in values.items())]
+
+    def wait_event(self, name, seconds=5.0, since=0, **values):
+        """The first such event; a failure when none comes in that time."""
+        def come():
+            return self.events(name, since, **values) or not self.runs()
+        wait_until(come, seconds)
+        found = self.events(name, since, **values)
+        if not found:
+            raise AssertionError("no event %s %s within %g s of %s" % (name, values, seconds, self))
+        return found[0]
+
+    def wait_ready(self, seconds=15.0):
+        """How long it took."""
+        self.wait_event("ready", seconds)
+        return time.monotonic() - self.started
+
+    def wait_log(self, pattern, seconds=5.0):
+        """The match of a regular expression, the same way."""
+        wait_until(lambda: re.search(pattern, self.log()) or not self.runs(), seconds)
+        found = re.search(pattern, self.log())
+        if not found:
+            raise AssertionError("no %r within %g s in the log of %s" % (pattern, seconds, self))
+        return found
+
+    # What it costs
+
+    def proc(self, key):
+        """A number of /proc/PID/status: VmRSS is in kB."""
+        with open("/proc/%d/status" % self.pid) as file:
+            return int(re.search(r"(?m)^%s:\s*(\d+)" % key, file.read()).group(1))
+
+    def descriptors(self):
+        return len(os.listdir("/proc/%d/fd" % self.pid))
+
+    def cpu(self):
+        """Seconds."""
+        with open("/proc/%d/stat" % self.pid) as file:
+            fields = file.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    # What it is asked
+
+    def control(self, timeout=5.0):
+        return Control(self.control_path, timeout)
+
+    def request(self, request, timeout=5.0):
+        with self.control(timeout) as control:
+            return control.ask(request)
+
+    def status(self):
+        return self.request({"request": "status"})["status"]
+
+    # How it ends
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def wait(self, seconds=10):
+        """The exit code; a daemon that does not end in that time is killed, and has failed."""
+        try:
+            return self.child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            stuck = self.stuck()
+            self.child.kill()
+            self.child.wait()
+            raise AssertionError("it does not end (%s): %s" % (stuck, self)) from None
+
+    def stuck(self):
+        """Where in the kernel it is."""
+        found = []
+        for name in ("wchan", "syscall", "stack"):
+            with contextlib.suppress(OSError), open("/proc/%d/%s" % (self.pid, name)) as file:
+                found.append(file.read().strip())
+        return " | ".join(found)
+
+    def stop(self, number=signal.SIGTERM, seconds=10):
+        self.send_signal(number)
+        return self.wait(seconds)
+
+    def kill(self):
+        self.child.kill()
+        return self.child.wait()
+
+    def check_end(self, codes=(0,)):
+        """Ended by now or by SIGTERM, with such a code, and no sanitizer had a word to say."""
+        if self.runs():
+            self.send_signal(signal.SIGCONT)
+            self.stop()
+        if self.child.returncode not in (*codes, -signal.SIGKILL):
+            raise AssertionError("exit code %d of %s" % (self.child.returncode, self))
+        if re.search(r"runtime error:|ERROR: \w+Sanitizer", self.log()):
+            raise AssertionError("the sanitizer stopped %s" % self.log()[-20000:])
 
 
 # --- unittest -------------------------------------------------------------------------------------
@@ -698,6 +969,14 @@ class Case(unittest.TestCase):
         self.addCleanup(knot.log.close)
         self.addCleanup(knot.stop)
         return knot
+
+    def daemon(self, *options, codes=(0,), ready=True, **more):
+        """A Daemon, ready to work; at the end of the test it must end with such an exit code."""
+        daemon = Daemon(self.fence, *options, **more)
+        self.addCleanup(daemon.check_end, codes)
+        if ready:
+            daemon.wait_ready()
+        return daemon
 
     def dns(self, **more):
         """A ScriptedDns in the pbx, closed with the test."""
@@ -776,8 +1055,46 @@ class Runner(unittest.TextTestRunner):
         return result
 
 
-def main():
+def run_classes(at_once):
+    """
+    Each class of this file's tests in a process of its own, so many at a time: for tests that mostly
+    wait. Ends the process.
+    """
+    module = sys.modules["__main__"]
+    waiting = [name for name, value in vars(module).items()
+               if isinstance(value, type) and issubclass(value, unittest.TestCase)
+               and value.__module__ == "__main__"
+               and unittest.defaultTestLoader.getTestCaseNames(value)]
+    running, totals = [], [0, 0, 0]
+
+    def stop(*_):
+        for child, _ in running:
+            end(child)
+        sys.exit(1)
+    signal.signal(signal.SIGTERM, stop)
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            out = tempfile.TemporaryFile("w+")
+            running.append((subprocess.Popen([PYTHON, sys.argv[0], *sys.argv[1:], waiting.pop(0)],
+                                             stdout=out, stderr=out), out))
+        time.sleep(0.05)
+        for child, out in [pair for pair in running if pair[0].poll() is not None]:
+            running.remove((child, out))
+            out.seek(0)
+            text = out.read()
+            found = re.search(r"(\d+) passed, (\d+) failed, (\d+) skipped\s*$", text)
+            counts = list(map(int, found.groups())) if found else [0, 1, 0]
+            totals = [total + count for total, count in zip(totals, counts)]
+            print(text[:found.start()] if found else text, file=sys.stderr, flush=True)
+    print("%d passed, %d failed, %d skipped" % tuple(totals), flush=True)
+    sys.exit(1 if totals[1] else SKIP if totals[2] and not totals[0] else 0)
+
+
+def main(at_once=1):
     """Runs this file's tests in private namespaces and ends the process."""
+    if at_once > 1 and not os.environ.get(INSIDE) and \
+            all(argument.startswith("-") for argument in sys.argv[1:]):
+        run_classes(at_once)
     enter_namespaces()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     program = unittest.main(module="__main__", testRunner=Runner, exit=False)

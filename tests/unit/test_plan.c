@@ -526,6 +526,293 @@ static void test_another_shape_is_swapped(void **state)
 	clear_world(&world);
 }
 
+/* What becomes of a table of the right shape, by whose it is and whether it is to be ours. */
+static void test_the_lock_decides_between_swap_and_adoption(void **state)
+{
+	static const struct {
+		bool lock, owned, ours, persistent;
+		enum plan_kind kind;
+		bool adopt;
+		const char *why;
+	} cases[] = {
+		{false, false, false, false, PLAN_NOTHING, false, "plain, and may stay so"},
+		{false, false, false, true, PLAN_NOTHING, false, "an orphan, left as it is"},
+		{false, true, true, true, PLAN_SWAP, false, "ours, which can't be given up"},
+		{false, true, false, true, PLAN_NOTHING, false, "another's: not for the plan"},
+		{true, false, false, false, PLAN_SWAP, false, "plain can't be owned"},
+		{true, false, false, true, PLAN_ELEMENTS, true, "an orphan"},
+		{true, true, true, true, PLAN_NOTHING, false, "ours already"},
+		{true, true, false, true, PLAN_NOTHING, false, "another's: not for the plan"},
+	};
+	struct dice dice = dice_new(__func__);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct observed *observed;
+		struct world world;
+		struct plan plan;
+
+		print_message("%s\n", cases[i].why);
+		make_world(&world, &dice, false);
+		world.ruleset->lock = cases[i].lock;
+		observed = observe(world.ruleset);
+		observed->owned = cases[i].owned;
+		observed->ours = cases[i].ours;
+		observed->persistent = cases[i].persistent;
+		assert_int_equal(plan_make(world.ruleset, shape, observed, NULL, 0, &plan), 0);
+		assert_int_equal(plan.kind, cases[i].kind);
+		assert_int_equal(plan.adopt, cases[i].adopt);
+		assert_int_equal(plan.count, 0);
+		plan_clear(&plan);
+		/* What has another shape is made anew, and needs no adoption. */
+		assert_int_equal(plan_make(world.ruleset, "another", observed, NULL, 0, &plan), 0);
+		assert_int_equal(plan.kind, PLAN_SWAP);
+		assert_false(plan.adopt);
+		plan_clear(&plan);
+		observed->present = false;
+		assert_int_equal(plan_make(world.ruleset, shape, observed, NULL, 0, &plan), 0);
+		assert_int_equal(plan.kind, PLAN_SWAP);
+		plan_clear(&plan);
+		observed_free(observed);
+		clear_world(&world);
+	}
+}
+
+/* An orphan that lacks an element is adopted and completed by one plan. */
+static void test_adoption_goes_with_the_changes(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct world before, after;
+	struct observed *observed;
+	struct plan plan;
+
+	(void)state;
+	make_pair(&before, &after, &dice);
+	after.ruleset->lock = true;
+	observed = observe(before.ruleset);
+	observed->persistent = true;
+	assert_int_equal(plan_make(after.ruleset, shape, observed, NULL, 0, &plan), 0);
+	assert_int_equal(plan.kind, PLAN_ELEMENTS);
+	assert_true(plan.adopt);
+	assert_true(plan.count >= 2);
+	plan_clear(&plan);
+	observed_free(observed);
+	clear_world(&before);
+	clear_world(&after);
+}
+
+/* Rejected sources are taken over from what was observed last, or from nothing. */
+static void test_a_table_that_vanished_leaves_no_rejected_sources(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct observed *observed, none = {0};
+	const struct set *rejected;
+	struct world world;
+	struct plan plan;
+	struct set *seen;
+
+	(void)state;
+	make_world(&world, &dice, false);
+	rejected = ruleset_find_set(world.ruleset, SET_REJECTED, 0, FAMILY_IPV4);
+	observed = observe(world.ruleset);
+	seen = (struct set *)observed_find_set(observed, "sip_rejected4");
+	seen->elements[seen->count++] = (struct element){.prefix = {addr("198.51.100.1"), 32}};
+	assert_int_equal(plan_make(world.ruleset, shape, observed, NULL, 0, &plan), 0);
+	assert_int_equal(rejected->count, 1);
+	plan_clear(&plan);
+	observed_free(observed);
+	assert_int_equal(plan_make(world.ruleset, shape, &none, NULL, 0, &plan), 0);
+	assert_int_equal(rejected->count, 0);
+	assert_null(rejected->elements);
+	plan_clear(&plan);
+	clear_world(&world);
+}
+
+static bool append_change(struct plan *plan, const struct change *change)
+{
+	struct change *grown = reallocarray(plan->changes, plan->count + 1, sizeof(*plan->changes));
+
+	if (!grown)
+		return false;
+	plan->kind = PLAN_ELEMENTS;
+	plan->changes = grown;
+	plan->changes[plan->count++] = *change;
+	plan->capacity = plan->count;
+	return true;
+}
+
+static bool permitted(void *context, size_t service, const struct addr *value)
+{
+	return ruleset_permits(context, service, value);
+}
+
+/* Strangers and former phones that are revoked already, none of whom `ruleset` lets in. */
+static void fill_revoked(
+	struct observed *observed, const struct ruleset *ruleset, struct dice *dice)
+{
+	for (size_t i = 0; i < observed->set_count; i++) {
+		struct set *set = &observed->sets[i];
+
+		for (int j = 0; set->kind == SET_REVOKED && j < 8; j++) {
+			struct element element = {.prefix.addr = random_addr(dice)};
+			struct addr *value = &element.prefix.addr;
+
+			element.prefix.length = (uint8_t)addr_bits(value->family);
+			if (value->family == set->family &&
+				!ruleset_permits(ruleset, set->service, value) &&
+				!element_find(set->elements, set->count, value))
+				model_add(set, &element);
+		}
+	}
+}
+
+/* As the kernel does it for codec/nft_batch.c: adding again changes nothing, and what is to be
+ * deleted is added first. */
+static void model_revoke(struct set *set, const struct change *change)
+{
+	const struct addr *value = &change->element.prefix.addr;
+
+	if (!element_find(set->elements, set->count, value))
+		model_add(set, &change->element);
+	if (!change->add)
+		model_delete(set, &change->element);
+}
+
+/* Drops what plan_make() has to say of revoked sets. */
+static size_t drop_revoked(struct plan *plan, const struct ruleset *ruleset, bool *ret_nets)
+{
+	size_t kept = 0;
+
+	*ret_nets = false;
+	for (size_t i = 0; i < plan->count; i++) {
+		const struct set *set = &ruleset->sets[plan->changes[i].set];
+
+		if (set->kind == SET_NETS) {
+			bool twice = false;
+
+			for (size_t j = 0; j < plan->count; j++)
+				twice |= j != i && plan->changes[j].set == plan->changes[i].set &&
+					 prefix_compare(&plan->changes[j].element.prefix,
+						 &plan->changes[i].element.prefix) == 0;
+			*ret_nets |= !twice;
+		}
+		if (set->kind != SET_REVOKED)
+			plan->changes[kept++] = plan->changes[i];
+	}
+	return kept;
+}
+
+static void take_nets(struct ruleset *after, const struct ruleset *before)
+{
+	for (size_t i = 0; i < after->set_count; i++) {
+		if (after->sets[i].kind == SET_NETS)
+			after->sets[i] = before->sets[i];
+	}
+}
+
+/* A plan that the ledger made needs what plan_make() says of revoked sets, without looking. */
+static void test_added_revocations_are_those_of_the_whole_comparison(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	int compared = 0;
+
+	(void)state;
+	for (int i = 0; i < ROUNDS; i++) {
+		struct world before, after;
+		struct observed *observed;
+		struct plan plan;
+		bool nets;
+		size_t count;
+		int result;
+
+		make_world(&before, &dice, true);
+		make_world(&after, &dice, true);
+		if (dice_roll(&dice, 4))
+			take_nets(after.ruleset, before.ruleset);
+		observed = observe(before.ruleset);
+		fill_revoked(observed, before.ruleset, &dice);
+		assert_int_equal(plan_make(after.ruleset, shape, observed, NULL, 0, &plan), 0);
+		count = plan.count = drop_revoked(&plan, after.ruleset, &nets);
+		result = plan_add_revoked(&plan, after.ruleset, permitted, after.ruleset);
+		assert_int_equal(result, nets ? PLAN_COMPARE : 0);
+		if (nets)
+			assert_int_equal(plan.count, count);
+		for (size_t j = 0; !nets && j < plan.count; j++) {
+			const struct set *wanted = &after.ruleset->sets[plan.changes[j].set];
+			struct set *set = (struct set *)observed_find_set(observed, wanted->name);
+
+			if (set->kind == SET_REVOKED)
+				model_revoke(set, &plan.changes[j]);
+			else if (plan.changes[j].add)
+				model_add(set, &plan.changes[j].element);
+			else
+				model_delete(set, &plan.changes[j].element);
+		}
+		if (!nets)
+			assert_equal_elements(after.ruleset, observed);
+		compared += !nets;
+		plan_clear(&plan);
+		observed_free(observed);
+		clear_world(&before);
+		clear_world(&after);
+	}
+	assert_true(compared > ROUNDS / 2);
+}
+
+/* Renamed hosts and nets, an address that nets still permit, and one that comes back. */
+static void test_only_who_comes_and_goes_is_revoked(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct world before, after;
+	struct change changes[4];
+	struct plan plan = {0}, empty = {0};
+	uint32_t hosts, nets, revoked;
+
+	(void)state;
+	make_pair(&before, &after, &dice); /* .77 is permitted, .10 is not */
+	hosts = (uint32_t)(ruleset_find_set(after.ruleset, SET_HOSTS, 0, FAMILY_IPV4) -
+			   after.ruleset->sets);
+	nets = (uint32_t)(ruleset_find_set(after.ruleset, SET_NETS, 0, FAMILY_IPV4) -
+			  after.ruleset->sets);
+	revoked = (uint32_t)(ruleset_find_set(after.ruleset, SET_REVOKED, 0, FAMILY_IPV4) -
+			     after.ruleset->sets);
+	assert_int_equal(plan_add_revoked(&empty, after.ruleset, permitted, after.ruleset), 0);
+	assert_int_equal(empty.count, 0);
+	/* A rename of a host and of a net. */
+	for (size_t i = 0; i < 4; i++)
+		changes[i] = (struct change){.add = i % 2,
+			.set = i < 2 ? hosts : nets,
+			.element.prefix = {
+				addr(i < 2 ? "203.0.113.10" : "203.0.113.0"), i < 2 ? 32 : 28}};
+	for (size_t i = 4; i-- > 0;)
+		assert_true(append_change(&plan, &changes[i]));
+	assert_int_equal(plan_add_revoked(&plan, after.ruleset, permitted, after.ruleset), 0);
+	assert_int_equal(plan.count, 4);
+	/* .10 goes, .77 goes from hosts but is permitted otherwise, .78 comes. */
+	plan.count = 0;
+	changes[0].element.prefix.addr = addr("203.0.113.10");
+	changes[1].add = false;
+	changes[1].element.prefix.addr = addr("203.0.113.77");
+	changes[2] = changes[0];
+	changes[2].add = true;
+	changes[2].element.prefix.addr = addr("203.0.113.78");
+	for (size_t i = 0; i < 3; i++)
+		assert_true(append_change(&plan, &changes[i]));
+	assert_int_equal(plan_add_revoked(&plan, after.ruleset, permitted, after.ruleset), 0);
+	assert_int_equal(plan.count, 5);
+	for (size_t i = 3; i < 5; i++) {
+		struct addr expected = addr(i == 3 ? "203.0.113.78" : "203.0.113.10");
+
+		assert_int_equal(plan.changes[i].set, revoked);
+		assert_int_equal(plan.changes[i].add, i == 4);
+		assert_true(addr_equal(&plan.changes[i].element.prefix.addr, &expected));
+		assert_null(plan.changes[i].element.comment);
+	}
+	plan_clear(&plan);
+	clear_world(&before);
+	clear_world(&after);
+}
+
 /* The reject chain must end in an unconditional verdict, whatever stands before. */
 static void test_drop_stands_alone(void **state)
 {
@@ -636,6 +923,11 @@ int main(void)
 		cmocka_unit_test(test_who_comes_back_is_revoked_no_more),
 		cmocka_unit_test(test_full_revoked_set_never_grows_past_its_size),
 		cmocka_unit_test(test_another_shape_is_swapped),
+		cmocka_unit_test(test_the_lock_decides_between_swap_and_adoption),
+		cmocka_unit_test(test_adoption_goes_with_the_changes),
+		cmocka_unit_test(test_a_table_that_vanished_leaves_no_rejected_sources),
+		cmocka_unit_test(test_added_revocations_are_those_of_the_whole_comparison),
+		cmocka_unit_test(test_only_who_comes_and_goes_is_revoked),
 		cmocka_unit_test(test_drop_stands_alone),
 		cmocka_unit_test(test_a_service_is_new_when_a_port_of_it_was_open),
 		cmocka_unit_test(test_a_service_without_ports_is_left_out),

@@ -356,6 +356,120 @@ static void test_nonsense_is_refused(void **state)
 	}
 }
 
+/* Of that state and journal, the host of that index. */
+static void assert_known(const struct text *state, const char *journal, size_t length,
+	const struct host *expected, size_t index)
+{
+	struct saved_state *saved = NULL;
+	size_t line;
+
+	assert_int_equal(state_parse(state->data, state->length, &saved, &line), 0);
+	assert_int_equal(state_parse_journal(saved, journal, length), 0);
+	assert_same_host(&saved->hosts[index].host, expected);
+	state_free(saved);
+}
+
+/* A journal that ends anywhere is good up to its last whole text. */
+static void test_journal_cut_anywhere(void **state)
+{
+	enum { CHANGES = 5, CHANGED = 2 };
+	struct dice dice = dice_new(__func__);
+	struct text text = {0}, journal = {0};
+	struct steady later = clock_then;
+	struct host versions[CHANGES + 1] = {0};
+	size_t ends[CHANGES + 1] = {0};
+	struct world world;
+	struct host *host;
+
+	(void)state;
+	make_world(&world, &dice);
+	host = &world.roster->hosts[CHANGED];
+	print_state(world.roster, &world.config, &text);
+	for (int i = 0; i <= CHANGES; i++) {
+		const struct guard *guard = &world.guards[host->guard];
+
+		versions[i].name = host->name;
+		assert_int_equal(host_inherit(&versions[i], host, guard, &no_own), 0);
+		ends[i] = journal.length;
+		if (i == CHANGES)
+			break;
+		later.now++;
+		take_random(host, FAMILY_IPV4, &dice, later.now);
+		host->told = (uint8_t)(i % 3);
+		state_print_host(host, &world.config, &later, &journal);
+	}
+	for (size_t cut = 0, whole = 0; cut <= journal.length; cut++) {
+		while (whole < CHANGES && cut >= ends[whole + 1])
+			whole++;
+		assert_known(&text, journal.data, cut, &versions[whole], CHANGED);
+	}
+	for (int i = 0; i <= CHANGES; i++)
+		host_clear(&versions[i]);
+	text_free(&text);
+	text_free(&journal);
+	roster_free(world.roster);
+}
+
+/* It is left over from before the state was saved: a removal that failed. */
+static void test_journal_older_than_the_state(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct text text = {0}, journal = {0};
+	struct steady before = clock_then, after = clock_then;
+	struct saved_state *saved = NULL;
+	struct world world;
+	struct host *host;
+	size_t line;
+
+	(void)state;
+	make_world(&world, &dice);
+	host = &world.roster->hosts[0];
+	before.now -= 1;
+	after.now += 7;
+	host->told = HOST_GONE;
+	state_print_host(host, &world.config, &before, &journal);
+	host->told = HOST_HELD;
+	print_state(world.roster, &world.config, &text);
+	assert_known(&text, journal.data, journal.length, host, 0);
+	/* What comes behind it counts all the same. */
+	host->told = HOST_FRESH;
+	state_print_host(host, &world.config, &after, &journal);
+	assert_known(&text, journal.data, journal.length, host, 0);
+	assert_int_equal(state_parse(text.data, text.length, &saved, &line), 0);
+	assert_int_equal(state_parse_journal(saved, journal.data, journal.length), 0);
+	assert_int_equal(saved->clock.now, after.now);
+	assert_int_equal(saved->host_count, world.roster->host_count);
+	state_free(saved);
+	text_free(&text);
+	text_free(&journal);
+	roster_free(world.roster);
+}
+
+static void test_journal_of_new_names_and_targets(void **state)
+{
+	static const char *const targets[] = {"t9.example"};
+	struct answer answer = {.kind = ANSWER_ADDRESSES, .targets = targets, .count = 1};
+	struct dice dice = dice_new(__func__);
+	struct saved_state *saved = calloc(1, sizeof(*saved));
+	struct text journal = {0};
+	struct world world;
+
+	(void)state;
+	make_world(&world, &dice);
+	state_print_srv(&world.roster->srvs[0], &clock_then, &journal);
+	assert_int_equal(srv_take(&world.roster->srvs[0], &answer, NOW + 2), 1);
+	state_print_srv(&world.roster->srvs[0], &clock_then, &journal);
+	state_print_host(&world.roster->hosts[1], &world.config, &clock_then, &journal);
+	assert_int_equal(state_parse_journal(saved, journal.data, journal.length), 0);
+	assert_int_equal(saved->srv_count, 1);
+	assert_string_equal(saved->srvs[0].targets[0], "t9.example");
+	assert_int_equal(saved->host_count, 1);
+	assert_same_host(&saved->hosts[0].host, &world.roster->hosts[1]);
+	state_free(saved);
+	text_free(&journal);
+	roster_free(world.roster);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -366,6 +480,9 @@ int main(void)
 		cmocka_unit_test(test_as_many_retired_as_there_can_be),
 		cmocka_unit_test(test_every_damage_is_found),
 		cmocka_unit_test(test_nonsense_is_refused),
+		cmocka_unit_test(test_journal_cut_anywhere),
+		cmocka_unit_test(test_journal_older_than_the_state),
+		cmocka_unit_test(test_journal_of_new_names_and_targets),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
