@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "command.h"
+#include "words.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -79,10 +80,14 @@ int command_check(const struct invocation *invocation)
 	} else if (invocation->verbosity >= 0) {
 		printf("%s is good: mode %s\n", config->path,
 			config->monitor ? "monitor" : "enforce");
-		printf("%zu remote and %zu local extensions, %zu peers; %zu names to resolve, %zu "
-		       "fixed addresses, %zu local subnets\n",
-			summary.remote, summary.local, summary.peers, summary.names, summary.fixed,
-			config->local_subnet_count);
+		printf("%zu remote and %zu local extensions, %zu peer%s; %zu name%s to resolve, "
+		       "%zu fixed %s, %zu local subnet%s\n",
+			summary.remote, summary.local, summary.peers,
+			words_plural((int64_t)summary.peers), summary.names,
+			words_plural((int64_t)summary.names), summary.fixed,
+			summary.fixed == 1 ? "address or prefix" : "addresses and prefixes",
+			config->local_subnet_count,
+			words_plural((int64_t)config->local_subnet_count));
 		print_services(config);
 	}
 	config_free(config);

@@ -8,8 +8,10 @@
 
 #include "config.h"
 #include "error.h"
+#include "text.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum exit_code {
@@ -23,6 +25,9 @@ struct invocation {
 	const char *command;
 	const char *config_path;
 	const char *state_dir, *run_dir;
+	const char *pidfile;	      /* NULL: none */
+	const char *const *arguments; /* behind the command */
+	size_t argument_count;
 	bool dry_run, diff, json, yes;
 	uint32_t confirm; /* seconds; 0: not asked for */
 	int verbosity;	  /* -1 quiet, 0, 1 verbose */
@@ -32,11 +37,20 @@ struct invocation {
 int command_check(const struct invocation *invocation);
 int command_sync(const struct invocation *invocation);
 int command_remove(const struct invocation *invocation);
+int command_run(const struct invocation *invocation);
+int command_status(const struct invocation *invocation);
+int command_refresh(const struct invocation *invocation);
+int command_reload(const struct invocation *invocation);
+int command_why(const struct invocation *invocation);
 
 /* stderr: "sipfence: error: what" and "  next" below; with --json a document on stdout as well. */
 void say_error(const struct invocation *invocation, const struct error *error);
 /* The same without a document. */
 void say_problem(const struct invocation *invocation, const struct error *error);
+/* An error of several lines, as a config has them, that another process reports: printable already.
+ */
+void say_refusal(
+	const struct invocation *invocation, int exit_code, const char *what, const char *next);
 void say_usage(const struct invocation *invocation, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 void say_warning(const struct invocation *invocation, const char *format, ...)
@@ -49,6 +63,8 @@ void say_note(const struct invocation *invocation, const char *format, ...)
  */
 void flush_result(const struct invocation *invocation);
 
+/* What config_yaml_parse() has said, and its exit code. */
+int say_config(const struct invocation *invocation, int result, const struct text *messages);
 /* EXIT_DONE and *ret_config, or EXIT_USAGE after all errors were printed. */
 int load_config(const struct invocation *invocation, struct config **ret_config);
 

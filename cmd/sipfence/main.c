@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "command.h"
 #include "duration.h"
+#include "text.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -9,18 +10,44 @@
 #include <string.h>
 #include <unistd.h>
 
-enum command_bit { CHECK = 1, SYNC = 2, REMOVE = 4, ALL = 7 };
+enum command_bit {
+	CHECK = 1,
+	SYNC = 2,
+	RUN = 4,
+	STATUS = 8,
+	REFRESH = 16,
+	RELOAD = 32,
+	WHY = 64,
+	REMOVE = 128,
+	ALL = 255,
+};
+
+enum { ANY_NUMBER = 100000 };
 
 static const struct command {
 	const char *name;
 	enum command_bit bit;
 	int (*run)(const struct invocation *);
+	const char *argument; /* NULL: none */
+	size_t least, most;   /* number of arguments */
 	const char *summary;
 } commands[] = {
-	{"check", CHECK, command_check, "read the config; print its errors, or a summary"},
-	{"sync", SYNC, command_sync,
+	{"check", CHECK, command_check, NULL, 0, 0,
+		"read the config; print its errors, or a summary"},
+	{"sync", SYNC, command_sync, NULL, 0, 0,
 		"resolve all names, and make the kernel's table right in one transaction"},
-	{"remove", REMOVE, command_remove, "take the table out of the kernel"},
+	{"run", RUN, command_run, NULL, 0, 0,
+		"the daemon, in the foreground: follow the names, and keep the table right"},
+	{"status", STATUS, command_status, NULL, 0, 0,
+		"who is in: extensions and peers, their hosts, addresses and states"},
+	{"refresh", REFRESH, command_refresh, "[NAME…]", 0, ANY_NUMBER,
+		"have the daemon ask DNS now: for names, extensions, peers, or all; say what changed"},
+	{"reload", RELOAD, command_reload, NULL, 0, 0,
+		"have the daemon read its config again; say what changed"},
+	{"why", WHY, command_why, "WHAT", 1, 1,
+		"why an address may pass or not; what is known of an extension, peer or host"},
+	{"remove", REMOVE, command_remove, NULL, 0, 0,
+		"take the table out of the kernel; a running daemon does it, and ends"},
 };
 
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
@@ -38,6 +65,7 @@ enum option_id {
 	OPTION_JSON,
 	OPTION_YES,
 	OPTION_CONFIRM,
+	OPTION_PIDFILE,
 	OPTION_VERSION,
 };
 
@@ -51,17 +79,21 @@ static const struct option_row {
 	{OPTION_CONFIG, "config", "FILE", ALL, "the config (default: /etc/sipfence/sipfence.yaml)"},
 	{OPTION_STATE_DIR, "state-dir", "DIR", ALL,
 		"where addresses are kept between runs (default: /var/lib/sipfence)"},
-	{OPTION_RUN_DIR, "run-dir", "DIR", ALL, "where the lock is (default: /run/sipfence)"},
+	{OPTION_RUN_DIR, "run-dir", "DIR", ALL,
+		"where lock and control socket are (default: /run/sipfence)"},
 	{OPTION_VERBOSE, "verbose", NULL, ALL, "say more"},
 	{OPTION_QUIET, "quiet", NULL, ALL, "say errors and warnings only"},
 	{OPTION_COLOR, "color", "WHEN", ALL, "auto, always or never"},
 	{OPTION_DRY_RUN, "dry-run", NULL, SYNC,
 		"print the ruleset as a script for `nft -f`; change nothing"},
 	{OPTION_DIFF, "diff", NULL, SYNC, "print what would change; change nothing"},
-	{OPTION_JSON, "json", NULL, CHECK | SYNC, "print one JSON document"},
+	{OPTION_JSON, "json", NULL, CHECK | SYNC | STATUS | REFRESH | RELOAD | WHY,
+		"print one JSON document"},
 	{OPTION_YES, "yes", NULL, SYNC, "enforce although unlisted sources talk to the ports now"},
 	{OPTION_CONFIRM, "confirm", "TIME", SYNC,
 		"take the change back unless you confirm it at the terminal in that time"},
+	{OPTION_PIDFILE, "pidfile", "FILE", RUN,
+		"write the process number there; removed at the end"},
 	{OPTION_HELP, "help", NULL, ALL, "print this"},
 	{OPTION_VERSION, "version", NULL, ALL, "print the version"},
 };
@@ -73,8 +105,16 @@ static void print_help(void)
 	printf("Usage: sipfence [OPTION…] COMMAND\n\n"
 	       "Keeps strangers off a PBX's SIP ports: only the addresses behind the names in the\n"
 	       "config, the local subnets and the listed peers may reach them.\n\nCommands:\n");
-	for (size_t i = 0; i < COMMAND_COUNT; i++)
-		printf("  %-22s %s\n", commands[i].name, commands[i].summary);
+	for (size_t i = 0; i < COMMAND_COUNT; i++) {
+		const char *argument = commands[i].argument ? commands[i].argument : "";
+		/* "…" is three bytes, and one column. */
+		int width = 22 + (strstr(argument, "…") ? 2 : 0);
+		char left[64];
+
+		snprintf(left, sizeof(left), "%s%s%s", commands[i].name, *argument ? " " : "",
+			argument);
+		printf("  %-*s %s\n", width, left, commands[i].summary);
+	}
 	printf("\nOptions:\n");
 	for (size_t i = 0; i < OPTION_COUNT; i++) {
 		char left[64];
@@ -178,6 +218,9 @@ static bool take_option(struct request *request, int id, const char *argument)
 		say_usage(invocation, "--confirm takes a time from 1s to 1h, as in 60s, not `%s`",
 			argument);
 		return false;
+	case OPTION_PIDFILE:
+		invocation->pidfile = argument;
+		return true;
 	case OPTION_HELP:
 		return request->help = true;
 	case OPTION_VERSION:
@@ -248,6 +291,38 @@ static bool options_fit(const struct request *request, const struct command *com
 	return true;
 }
 
+static void say_no_command(const struct invocation *invocation)
+{
+	struct text names = {0};
+
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		text_printf(&names, "%s%s",
+			i == 0			 ? ""
+			: i + 1 == COMMAND_COUNT ? " or "
+						 : ", ",
+			commands[i].name);
+	say_usage(invocation, "no command given: %s; see sipfence --help", text_string(&names));
+	text_free(&names);
+}
+
+static bool take_arguments(struct invocation *invocation, const struct command *command,
+	char *const *arguments, size_t count)
+{
+	if (count > command->most) {
+		say_usage(invocation, "`%s` is one argument too many for %s; see sipfence --help",
+			arguments[command->most], command->name);
+		return false;
+	}
+	if (count < command->least) {
+		say_usage(invocation, "%s needs an argument: sipfence %s %s; see sipfence --help",
+			command->name, command->name, command->argument);
+		return false;
+	}
+	invocation->arguments = (const char *const *)arguments;
+	invocation->argument_count = count;
+	return true;
+}
+
 /* No colour but on a terminal, and never with NO_COLOR (https://no-color.org), unless it is asked
  * for. */
 static bool wants_colour(const struct request *request, int fd)
@@ -300,8 +375,7 @@ int main(int argc, char **argv)
 		return close_stdout(invocation, EXIT_DONE);
 	}
 	if (optind >= argc) {
-		say_usage(
-			invocation, "no command given: check, sync or remove; see sipfence --help");
+		say_no_command(invocation);
 		return EXIT_USAGE;
 	}
 	if (strcmp(argv[optind], "help") == 0) {
@@ -313,13 +387,9 @@ int main(int argc, char **argv)
 		say_usage(invocation, "unknown command `%s`; see sipfence --help", argv[optind]);
 		return EXIT_USAGE;
 	}
-	if (optind + 1 < argc) {
-		say_usage(invocation, "`%s` is one argument too many for %s; see sipfence --help",
-			argv[optind + 1], command->name);
-		return EXIT_USAGE;
-	}
 	invocation->command = command->name;
-	if (!options_fit(&request, command))
+	if (!take_arguments(invocation, command, argv + optind + 1, (size_t)(argc - optind - 1)) ||
+		!options_fit(&request, command))
 		return EXIT_USAGE;
 	return close_stdout(invocation, command->run(invocation));
 }

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "client.h"
+#include "clock.h"
 #include "command.h"
 #include "cycle.h"
+#include "files.h"
 #include "lock.h"
 
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -18,6 +22,14 @@ static void report(const struct invocation *invocation, const char *table, bool 
 			table);
 	else
 		printf("there is no table inet %s\n", table);
+}
+
+static void report_daemon(const struct invocation *invocation)
+{
+	if (invocation->verbosity >= 0)
+		printf("the daemon has removed its table and ended: everybody may reach the ports "
+		       "again, as far as other tables let them. To keep it out after a reboot, "
+		       "disable the daemon: systemctl disable sipfence\n");
 }
 
 /* After the table is out: a way out must not depend on a disk that works. */
@@ -41,18 +53,61 @@ static void forget(const struct invocation *invocation, const char *table, struc
 	free(other);
 }
 
-int command_remove(const struct invocation *invocation)
+/* A daemon that was told to end still holds the lock for a moment, and may own the table. Whoever
+ * comes next shall not stumble over it. */
+static void wait_for_end(const struct invocation *invocation)
 {
-	struct config *config = NULL;
+	enum { PATIENCE_MS = 5000, STEP_MS = 10 };
+	int64_t end = clock_boot_ms() + PATIENCE_MS;
+	char path[PATH_MAX];
+
+	if (snprintf(path, sizeof(path), "%s/lock", invocation->run_dir) >= (int)sizeof(path))
+		return;
+	while (clock_boot_ms() < end) {
+		struct lock_holder holder = {0};
+		struct error error = {0};
+		int fd, result = lock_take(path, invocation->command, &fd, &holder, &error);
+
+		if (result == 0)
+			close(fd);
+		if (result != LOCK_TAKEN)
+			return;
+		poll(NULL, 0, STEP_MS);
+	}
+	say_warning(invocation, "the table is out, but the daemon is still there");
+}
+
+enum { NOBODY_ASKED = -1 };
+/* The exit code when a daemon has answered. */
+static int ask_daemon(const struct invocation *invocation)
+{
+	struct control_request request = {.kind = CONTROL_REMOVE};
+	struct error error = {0};
+	json_t *answer = NULL;
+	int code = EXIT_DONE, result = client_ask(invocation, &request, &answer, &error);
+
+	if (result == CLIENT_NO_DAEMON)
+		return NOBODY_ASKED;
+	if (result < 0) {
+		say_error(invocation, &error);
+		return EXIT_REFUSED;
+	}
+	if (!answer_is(answer, "ok", true))
+		code = client_say_refusal(invocation, answer);
+	json_decref(answer);
+	if (code == EXIT_DONE)
+		wait_for_end(invocation);
+	return code;
+}
+
+/* Without a daemon. */
+static int remove_here(const struct invocation *invocation, const struct config *config)
+{
 	struct kernel *kernel = NULL;
 	struct error error = {0};
 	bool removed = false;
-	int lock = -1;
-	int result = load_config(invocation, &config);
+	int lock = -1, code = EXIT_REFUSED;
 
-	if (result != EXIT_DONE)
-		return result;
-	result = EXIT_REFUSED;
 	if (!lock_folders(invocation, &lock))
 		goto out;
 	if (kernel_open(&kernel, &error) < 0 ||
@@ -62,12 +117,28 @@ int command_remove(const struct invocation *invocation)
 	}
 	report(invocation, config->table, removed);
 	forget(invocation, config->table, kernel);
-	flush_result(invocation);
-	result = EXIT_DONE;
+	code = EXIT_DONE;
 out:
 	kernel_close(kernel);
 	if (lock >= 0)
 		close(lock);
+	return code;
+}
+
+int command_remove(const struct invocation *invocation)
+{
+	struct config *config = NULL;
+	int result = load_config(invocation, &config);
+
+	if (result != EXIT_DONE)
+		return result;
+	result = ask_daemon(invocation);
+	if (result == NOBODY_ASKED)
+		result = remove_here(invocation, config);
+	else if (result == EXIT_DONE)
+		report_daemon(invocation);
+	if (result == EXIT_DONE)
+		flush_result(invocation);
 	config_free(config);
 	return result;
 }

@@ -16,7 +16,7 @@ static const char *print_time(int64_t when, char *buffer)
 	struct tm parts;
 
 	if (!localtime_r(&seconds, &parts) ||
-		strftime(buffer, TIME_SIZE, "%Y-%m-%d %H:%M:%S", &parts) == 0)
+		strftime(buffer, TIME_SIZE, "%Y-%m-%d %H:%M:%S %Z", &parts) == 0)
 		snprintf(buffer, TIME_SIZE, "an unknown time");
 	return buffer;
 }
@@ -221,7 +221,8 @@ void report_talkers(const struct cycle *cycle)
 				talker->port);
 		fprintf(stderr, "  %s", talker_origin(talker));
 		if (talker->packets)
-			fprintf(stderr, ", %llu packets", (unsigned long long)talker->packets);
+			fprintf(stderr, ", %llu packet%s", (unsigned long long)talker->packets,
+				talker->packets == 1 ? "" : "s");
 		fputs("\n", stderr);
 	}
 	if (lines > LINES_MAX)

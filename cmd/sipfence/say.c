@@ -133,15 +133,29 @@ static void print_messages(const struct invocation *invocation, const char *mess
 	}
 }
 
-int load_config(const struct invocation *invocation, struct config **ret_config)
+void say_refusal(
+	const struct invocation *invocation, int exit_code, const char *what, const char *next)
 {
-	struct text messages = {0};
-	int result = config_yaml_parse(
-		invocation->config_path, files_read_config, NULL, ret_config, &messages);
+	size_t length = strlen(what);
 
-	if (messages.length > 0 && (result < 0 || invocation->verbosity >= 0))
-		print_messages(invocation, text_string(&messages));
-	if (result < 0 && messages.length == 0) {
+	print_error_json(invocation, exit_code, what, next);
+	if (strchr(what, '\n')) {
+		print_messages(invocation, what);
+		if (what[length - 1] != '\n')
+			fputc('\n', stderr);
+	} else {
+		fprintf(stderr, "sipfence: %serror:%s %s\n", start(invocation, "\033[1;31m"),
+			stop(invocation), what);
+	}
+	if (*next)
+		fprintf(stderr, "  what to do: %s\n", next);
+}
+
+int say_config(const struct invocation *invocation, int result, const struct text *messages)
+{
+	if (messages->length > 0 && (result < 0 || invocation->verbosity >= 0))
+		print_messages(invocation, text_string(messages));
+	if (result < 0 && messages->length == 0) {
 		struct error error = {0};
 
 		/* Not through `messages`: there may be no memory for them. */
@@ -150,10 +164,20 @@ int load_config(const struct invocation *invocation, struct config **ret_config)
 		say_problem(invocation, &error);
 	}
 	if (result < 0)
-		print_error_json(invocation, EXIT_USAGE, text_string(&messages),
+		print_error_json(invocation, EXIT_USAGE, text_string(messages),
 			"correct the config; sipfence.yaml(5) has all keys");
-	text_free(&messages);
 	return result < 0 ? EXIT_USAGE : EXIT_DONE;
+}
+
+int load_config(const struct invocation *invocation, struct config **ret_config)
+{
+	struct text messages = {0};
+	int result = config_yaml_parse(
+		invocation->config_path, files_read_config, NULL, ret_config, &messages);
+	int code = say_config(invocation, result, &messages);
+
+	text_free(&messages);
+	return code;
 }
 
 void flush_result(const struct invocation *invocation)

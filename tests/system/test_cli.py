@@ -13,7 +13,7 @@ import time
 from harness import NO_CAPS, SIPFENCE, Case, main, privileged
 from scripted_dns import answer, rcode
 
-COMMANDS = ("check", "sync", "remove")
+COMMANDS = ("check", "sync", "run", "status", "refresh", "reload", "why", "remove")
 
 
 def on_terminal(fence, argv, seconds=10, env=None):
@@ -63,7 +63,7 @@ class Commands(Base):
 
     def test_help_names_every_command(self):
         result = self.assertCode(self.fence.run(argv=[SIPFENCE, "--help"]), 0)
-        for word in (*COMMANDS, "--state-dir", "--run-dir", "-c"):
+        for word in (*COMMANDS, "why WHAT", "refresh [NAME…]", "--state-dir", "--run-dir", "--pidfile", "-c"):
             self.assertIn(word, result.out)
         self.assertEqual(result.err, "")
 
@@ -77,7 +77,9 @@ class Commands(Base):
         for arguments, word in ((["frobnicate"], "frobnicate"), ([], ""), (["sync", "--frob"], "frob"),
                                 (["sync", "extra"], "extra"), (["--color=purple", "check"], "purple"),
                                 (["sync", "--confirm", "soon"], "soon"),
-                                (["check", "--dry-run"], "dry-run")):
+                                (["check", "--dry-run"], "dry-run"), (["status", "extra"], "extra"),
+                                (["why"], "why WHAT"), (["why", "21", "extra"], "extra"), (["run", "--dry-run"], "dry-run"),
+                                (["sync", "--pidfile=/tmp/x"], "pidfile"), (["status", "--yes"], "yes")):
             with self.subTest(arguments=arguments):
                 result = self.assertCode(self.fence.run(*arguments), 2)
                 self.assertIn(word, result.err)

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "client.h"
+#include "offline.h"
+#include "why.h"
+#include "words.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* --- addresses --- */
+
+static void print_owner(const json_t *owner)
+{
+	const char *host = answer_string(owner, "host"), *state = answer_string(owner, "state");
+	int64_t answered = answer_time(owner, "answered"), leaves = answer_time(owner, "leaves");
+	struct text line = {0};
+
+	words_owner(owner, &line);
+	if (*host)
+		text_printf(&line, " by %s", host);
+	else
+		text_printf(&line, ": %s in the config", answer_string(owner, "prefix"));
+	if (*state)
+		text_printf(&line, ": %s",
+			strcmp(state, "replaced") == 0 ? "a former address of it, which lingers"
+						       : state);
+	if (answered) {
+		text_puts(&line, ", last answer ");
+		words_duration(time(NULL) - answered, &line);
+		text_puts(&line, " ago");
+	}
+	if (leaves) {
+		text_puts(&line, "; it leaves at ");
+		words_time(leaves, &line);
+		text_puts(&line, strcmp(state, "replaced") == 0 ? "" : " unless DNS answers");
+	}
+	printf("  for %s\n", text_string(&line));
+	text_free(&line);
+}
+
+/* Where the kernel's table is not that of the config: what would be. */
+static const char *by_the_config(const json_t *service)
+{
+	const char *verdict = answer_string(service, "verdict");
+	const char *by_config = answer_string(service, "by_config");
+
+	if (!*by_config || strcmp(by_config, verdict) == 0)
+		return NULL;
+	if (strcmp(by_config, "drop") == 0)
+		return "it would be dropped";
+	if (strcmp(by_config, "accept") == 0)
+		return "it would be let in";
+	return "it would pass, since the mode would be monitor, and enforce would drop it";
+}
+
+static void print_verdict(
+	const struct invocation *invocation, const char *what, const json_t *service, bool unseen)
+{
+	const char *verdict = answer_string(service, "verdict");
+	bool dropped = strcmp(verdict, "drop") == 0, accepted = strcmp(verdict, "accept") == 0;
+	const char *colour = dropped ? "\033[31m" : accepted ? "\033[32m" : "\033[33m";
+	const char *words = dropped ? "is dropped at" : "may pass to", *since = "";
+
+	if (unseen)
+		words = dropped ? "would be dropped at" : "would pass to";
+	if (strcmp(verdict, "accept (no table)") == 0)
+		since = ", as everybody may: there is no table in the kernel";
+	else if (!dropped && !accepted)
+		since = ", since the mode is monitor: enforce would drop it";
+	printf("%s%s %s %s%s%s\n", invocation->colour_out ? colour : "", what, words,
+		answer_string(service, "service"), since, invocation->colour_out ? "\033[0m" : "");
+}
+
+static void print_service(
+	const struct invocation *invocation, const char *what, const json_t *service, bool unseen)
+{
+	const json_t *owners = answer_list(service, "owners");
+	const char *by_config = by_the_config(service);
+
+	print_verdict(invocation, what, service, unseen);
+	if (by_config)
+		printf("  by the config, which is not in force: %s\n", by_config);
+	for (size_t i = 0; i < json_array_size(owners); i++)
+		print_owner(json_array_get(owners, i));
+	printf("  rule: %s\n", answer_string(service, "rule"));
+}
+
+static void print_address(const struct invocation *invocation, const json_t *why)
+{
+	const char *what = answer_string(why, "what");
+	const char *note = answer_string(why, "note"), *next = answer_string(why, "next");
+	const json_t *services = answer_list(why, "services");
+	const json_t *reasons = answer_list(why, "reasons");
+	bool unseen = json_is_null(json_object_get(why, "table_right"));
+
+	if (*note)
+		printf("%s is %s\n", what, note);
+	for (size_t i = 0; i < json_array_size(services); i++)
+		print_service(invocation, what, json_array_get(services, i), unseen);
+	for (size_t i = 0; i < json_array_size(reasons); i++)
+		printf("- %s\n", answer_string(json_array_get(reasons, i), "text"));
+	if (*next)
+		printf("%s\n", next);
+}
+
+/* --- extensions, peers, hosts --- */
+
+static void print_name(const json_t *name, bool daemon)
+{
+	struct text line = {0};
+	int64_t good = words_good(name), next = words_next(name);
+	size_t before;
+
+	text_printf(&line, "%s: %s", answer_string(name, "name"), answer_string(name, "state"));
+	text_puts(&line, ", ");
+	before = line.length;
+	words_addresses(name, &line);
+	if (line.length == before)
+		text_puts(&line, "no address");
+	if (good) {
+		text_puts(&line, "; last answer with addresses ");
+		words_duration(time(NULL) - good, &line);
+		text_puts(&line, " ago");
+	}
+	if (daemon && next == 0)
+		text_puts(&line, "; being asked now");
+	if (daemon && next > 0) {
+		text_puts(&line, "; next question in ");
+		words_duration(next, &line);
+	}
+	printf("  %s\n", text_string(&line));
+	text_clear(&line);
+	words_trouble(name, &line);
+	if (line.length > 0)
+		printf("    %s\n", text_string(&line));
+	text_free(&line);
+}
+
+static void print_names(const json_t *names, bool daemon)
+{
+	for (size_t i = 0; i < json_array_size(names); i++)
+		print_name(json_array_get(names, i), daemon);
+}
+
+static void print_prefixes(const json_t *why, const char *key, const char *words)
+{
+	struct text line = {0};
+
+	words_list(answer_list(why, key), &line);
+	if (line.length > 0)
+		printf("  %s %s\n", words, text_string(&line));
+	text_free(&line);
+}
+
+static bool comes_from_somewhere(const json_t *why)
+{
+	const json_t *names = answer_list(why, "hosts");
+	bool found = json_array_size(answer_list(why, "fixed")) > 0 ||
+		     json_array_size(answer_list(why, "local_subnets")) > 0;
+
+	for (size_t i = 0; !found && i < json_array_size(names); i++) {
+		struct text addresses = {0};
+
+		words_addresses(json_array_get(names, i), &addresses);
+		found = addresses.length > 0;
+		text_free(&addresses);
+	}
+	return found;
+}
+
+/* "and from nowhere else" is not true while nobody is dropped. */
+static const char *from_where(const json_t *why)
+{
+	bool no_table = answer_is(why, "table_right", false) && answer_is(why, "daemon", false) &&
+			strcmp(answer_string(why, "mode_of"), "config") == 0;
+
+	if (no_table)
+		return "from anywhere, since there is no table; with one, from";
+	if (strcmp(answer_string(why, "mode"), "monitor") == 0)
+		return "from anywhere, since the mode is monitor; enforcing, from";
+	return "from";
+}
+
+static void print_owner_or_host(const json_t *why)
+{
+	const char *kind = answer_string(why, "kind"), *id = answer_string(why, "id");
+	bool daemon = answer_is(why, "daemon", true);
+	struct text line = {0};
+
+	if (strcmp(kind, "host") != 0) {
+		words_list(answer_list(why, "services"), &line);
+		printf("%s %s may reach %s %s %s:\n", kind, id, text_string(&line), from_where(why),
+			comes_from_somewhere(why) ? "here, and from nowhere else"
+						  : "nowhere at present");
+	} else {
+		const json_t *name = json_array_get(answer_list(why, "hosts"), 0);
+
+		words_owners(name ? name : json_array_get(answer_list(why, "srv"), 0), &line);
+		printf("%s is a host of %s\n", answer_string(why, "what"), text_string(&line));
+	}
+	text_free(&line);
+	print_names(answer_list(why, "srv"), daemon);
+	print_names(answer_list(why, "hosts"), daemon);
+	print_prefixes(why, "fixed", "fixed in the config:");
+	print_prefixes(why, "local_subnets", "the local subnets:");
+	if (*answer_string(why, "also"))
+		printf("there is a peer of this id, too: sipfence why peer:%s\n", id);
+}
+
+/* --- the command --- */
+
+static void print_doubt_without_daemon(const json_t *why)
+{
+	const char *mode = answer_string(why, "mode"),
+		   *by_config = answer_string(why, "config_mode");
+
+	printf("no daemon is running; this is from the state file and the config%s\n",
+		answer_is(why, "table_right", true) ? ", and the kernel's table" : "");
+	if (json_is_null(json_object_get(why, "table_right")))
+		printf("the kernel's table could not be looked at (run it as root)\n");
+	else if (answer_is(why, "table_right", false) &&
+		 strcmp(answer_string(why, "mode_of"), "config") == 0)
+		printf("there is no table in the kernel: nobody is kept out\n");
+	else if (strcmp(mode, by_config) != 0)
+		printf("the kernel's table is in mode %s; the config, which says %s, is not in "
+		       "force\n",
+			mode, by_config);
+	else if (answer_is(why, "table_right", false))
+		printf("the kernel's table is not that of the config, which is not in force\n");
+}
+
+static void print_doubt(const json_t *why)
+{
+	if (answer_is(why, "daemon", false))
+		print_doubt_without_daemon(why);
+	else if (answer_is(why, "table_right", false))
+		printf("the kernel's table is not as it should be at this moment; this is how it "
+		       "is to be\n");
+}
+
+static int report(const struct invocation *invocation, json_t *answer)
+{
+	json_t *why = client_payload(invocation, answer, "why");
+
+	if (!why)
+		return EXIT_REFUSED;
+	if (invocation->json) {
+		json_object_set_new(why, "command", json_string(invocation->command));
+		json_object_set_new(why, "result", json_string("ok"));
+		json_object_set_new(why, "exit", json_integer(EXIT_DONE));
+		return client_print(invocation, json_incref(why)) ? EXIT_DONE : EXIT_REFUSED;
+	}
+	print_doubt(why);
+	if (strcmp(answer_string(why, "kind"), "address") == 0)
+		print_address(invocation, why);
+	else
+		print_owner_or_host(why);
+	return EXIT_DONE;
+}
+
+static int answer_offline(const struct invocation *invocation, json_t **ret_answer)
+{
+	struct offline offline;
+	struct text text = {0};
+	struct error error = {0};
+	int result, code = offline_load(invocation, &offline);
+
+	if (code != EXIT_DONE)
+		return code;
+	result = why_answer(&offline.view, &offline.cycle.own, invocation->arguments[0], &text);
+	offline_clear(&offline);
+	if (result < 0)
+		error_no_memory(&error);
+	else
+		result = client_parse(&text, ret_answer, &error);
+	text_free(&text);
+	if (result == 0)
+		return EXIT_DONE;
+	say_error(invocation, &error);
+	return EXIT_REFUSED;
+}
+
+int command_why(const struct invocation *invocation)
+{
+	struct control_request request = {.kind = CONTROL_WHY, .what = invocation->arguments[0]};
+	struct error error = {0};
+	json_t *answer = NULL;
+	int code, result;
+
+	if (!client_is_askable(request.what)) {
+		say_usage(invocation,
+			"why takes an address, or an extension, peer or host of the config");
+		return EXIT_USAGE;
+	}
+	result = client_ask(invocation, &request, &answer, &error);
+	if (result < 0) {
+		say_error(invocation, &error);
+		return EXIT_REFUSED;
+	}
+	if (result == CLIENT_NO_DAEMON) {
+		code = answer_offline(invocation, &answer);
+		if (code != EXIT_DONE)
+			return code;
+	}
+	if (answer_is(answer, "ok", true))
+		code = report(invocation, answer);
+	else
+		code = client_say_refusal(invocation, answer);
+	json_decref(answer);
+	return code;
+}
