@@ -356,8 +356,8 @@ void year_check_loss(struct year *year)
 
 	year_sync_clock(year);
 	if (year->disk_sick || year->simulated_ms < year->disk_sick_until ||
-		world()->disk.delay_ms > DISK_DELAY_MS ||
-		year->unsaved_since == INT64_MAX || unsaved <= MOST_MS)
+		world()->disk.delay_ms > DISK_DELAY_MS || year->unsaved_since == INT64_MAX ||
+		unsaved <= MOST_MS)
 		return;
 	year_complain(year, "a good answer of %lld s ago is not saved", (long long)unsaved / 1000);
 }
