@@ -12,7 +12,7 @@
 
 enum {
 	APPLY_TRIES = 20,
-	GENERATION_TRIES = 3, /* then a batch counts whatever others do to their tables */
+	GENERATION_TRIES = 1, /* then a batch counts whatever others do to their tables */
 	OWNER_TRIES = 5,      /* for the former owner of the table to be gone */
 	OWNER_WAIT_MS = 20,
 	TAG_KINDS = 4, /* tag = index * TAG_KINDS + (family, or TAG_SRV) */

@@ -58,10 +58,15 @@ static void want_all(struct engine *engine, uint64_t ticket, size_t *outstanding
 int engine_refresh(struct engine *engine, const char *const *names, size_t count,
 	const struct moment *now, uint64_t *ret_ticket, struct error *error)
 {
-	uint64_t ticket = ++engine->last_ticket;
+	uint64_t ticket = engine->last_ticket + 1;
 	size_t outstanding = 0;
 	int result = 0;
 
+	/* Younger tickets count on those that are waited for already. */
+	if (engine->tickets[ticket % TICKETS].outstanding > 0)
+		return error_set(error, -EBUSY, "try again in some seconds",
+			"%d refreshes wait for DNS already", TICKETS);
+	engine->last_ticket = ticket;
 	engine_advance(engine, now);
 	if (count == 0)
 		want_all(engine, ticket, &outstanding);

@@ -255,8 +255,12 @@ static int inherit_hosts(const struct config *config, const struct roster *old,
 			continue;
 		if (host_inherit(host, former, guard, own) < 0)
 			return -ENOMEM;
-		if (old_config->guards[former->guard].fingerprint != guard->fingerprint)
-			host_restore(host, now);
+		if (old_config->guards[former->guard].fingerprint == guard->fingerprint)
+			continue;
+		host_restore(host, now);
+		/* What was refused may be good now. */
+		for (int family = 0; family < FAMILY_COUNT; family++)
+			host->lookup[family].last = ANSWER_NEVER;
 	}
 	return 0;
 }

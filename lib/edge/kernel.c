@@ -25,7 +25,7 @@ enum {
 	WATCH_SOCKET_BUFFER = 16 * 1024 * 1024, /* somebody else's sets of 100,000 fit */
 	WATCH_SIZE = 64 * 1024,
 	WATCH_READS_MAX = 16384, /* then somebody else is to have a turn */
-	OBSERVE_TRIES = 4,	 /* the last one whatever others do to their tables */
+	OBSERVE_TRIES = 3,	 /* in the last one others may change their tables meanwhile */
 	FIRST_REQUEST = 1 << 30, /* sequence numbers of batches count from 1: never the same */
 	REPLY_SECONDS = 5,
 };

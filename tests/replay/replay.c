@@ -66,6 +66,7 @@
  *   disk full|read-only|unreadable|works
  *   disk slow DURATION              each write takes that long
  *   state-file [journal] lost|damaged|cut|empty   the journal is what was noted since the last save
+ *   state-file [journal] kept|back  is copied · is again what was copied
  *
  * Expectations
  *   expect set SET ADDRESS… | empty       exactly these

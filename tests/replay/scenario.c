@@ -717,7 +717,13 @@ static void do_disk(struct scenario *scenario)
 		scenario_nonsense(scenario, "full, read-only, unreadable, slow, works?");
 }
 
-/* state-file [journal] lost|damaged|cut|empty */
+static void keep_file(struct scenario *scenario, const struct fake_file *file)
+{
+	text_clear(&scenario->kept);
+	text_write(&scenario->kept, file->data.data, file->data.length);
+}
+
+/* state-file [journal] lost|damaged|cut|empty|kept|back */
 static void do_state_file(struct scenario *scenario)
 {
 	bool journal = is_word(scenario, 1, "journal");
@@ -731,8 +737,12 @@ static void do_state_file(struct scenario *scenario)
 		memmove(scenario->words.list + 1, scenario->words.list + 2,
 			(scenario->words.count - 1) * sizeof(char *));
 	}
-	if (!file)
+	if (is_word(scenario, 1, "back"))
+		fake_disk_write(path, text_string(&scenario->kept), scenario->kept.length);
+	else if (!file)
 		scenario_nonsense(scenario, "there is no %s", path);
+	else if (is_word(scenario, 1, "kept"))
+		keep_file(scenario, file);
 	else if (is_word(scenario, 1, "lost"))
 		fake_disk_delete(path);
 	else if (is_word(scenario, 1, "damaged"))
@@ -742,7 +752,7 @@ static void do_state_file(struct scenario *scenario)
 	else if (is_word(scenario, 1, "empty"))
 		text_clear(&file->data);
 	else
-		scenario_nonsense(scenario, "lost, damaged, cut, empty?");
+		scenario_nonsense(scenario, "lost, damaged, cut, empty, kept, back?");
 }
 
 static void do_forget_log(struct scenario *scenario)
@@ -946,5 +956,6 @@ bool scenario_run(const char *path)
 	text_free(&scenario.source);
 	text_free(&scenario.block);
 	text_free(&scenario.config);
+	text_free(&scenario.kept);
 	return scenario.failed == 0;
 }

@@ -29,6 +29,7 @@ struct scenario {
 	struct words words;
 	struct text block; /* the indented lines behind the command */
 	struct text config;
+	struct text kept; /* a copy of a file */
 
 	struct machine machine;
 	struct error error; /* of the last command; code 0: it was done */

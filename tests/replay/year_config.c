@@ -58,7 +58,7 @@ static void roll_phone(struct dice *dice, struct year_owner *owner, unsigned num
 
 	*owner = (struct year_owner){.services = 1, .within = guarded && within};
 	snprintf(owner->id, sizeof(owner->id), "2%u", number);
-	owner->ipv6_prefix = number % 3 == 0 ? 64 : 128;
+	owner->ipv6_prefix = number % 3 == 0 ? 64 : number == 4 ? 48 : 128;
 	owner->names[first + dice_roll(dice, (unsigned)(end - first))] = true;
 	if (one_in(dice, 2))
 		owner->names[first + dice_roll(dice, (unsigned)(end - first))] = true;
