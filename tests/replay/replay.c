@@ -9,6 +9,8 @@
  *   test_replay                     all scenarios
  *   test_replay FILE.scn …          these
  *
+ * year.c is the other test of this world: a year by the dice.
+ *
  * A scenario has one purpose, which is its file's name; a comment at its top says why it matters.
  * It goes from top to bottom, one command a line. `#` begins a comment. Words with blanks stand in
  * double quotes. The first expectation that does not hold ends it, with file and line, what was
@@ -48,8 +50,8 @@
  *   kernel well                     here
  *   kernel unreadable ERRNO [N]     the table can't be read
  *   kernel closed ERRNO [N]         no socket can be opened
- *   kernel loses-acks N [of-done]   answers to N batches are lost; of-done: of such that took
- * effect kernel loses-events             others' changes are not told, only that some were lost
+ *   kernel loses-acks N [of-done]   answers to N batches are lost, which took no effect, or did
+ *   kernel loses-events             others' changes are not told, only that some were lost
  *   packets ADDRESS [udp|tcp PORT] [N]   N packets arrive, for counters; to udp 5060
  *   talker ADDRESS [udp|tcp PORT] [opened-here]   connection tracking knows a flow
  *   own-addresses ADDRESS…          of this machine
@@ -79,15 +81,19 @@
  *                                         since the last `expect batch` or `expect no-batch`
  *   expect asked NAME [A|AAAA|SRV] RANGE  questions since the last such line
  *   expect busiest-second RANGE           the most questions in one second since the last such line
- *   expect log KEY=VALUE…                 a line that has these words; KEY=* is any value. Each
- * line of the log is found once. expect no-log KEY=VALUE…              no such line that was not
- * found yet forget-log · show-log                 all lines so far were never said · for who writes
- * scenarios expect error [WORD…]                  the command before was refused, with a text that
- * has these expect due RANGE | never              when the daemon wants to be called expect next
- * NAME A|AAAA RANGE         when that question is asked expect wakeups RANGE                  calls
- * of the daemon since the last such line expect saves RANGE                    expect state-file
- * [SUFFIX] expect refreshed · not-refreshed      do all names of the last `refresh` have an
- * outcome? expect status outage=yes|no owned=… table-right=…
+ *   expect log KEY=VALUE…                 a line of the log that has these words and was not found
+ *                                         by such a line before; KEY=* is any value
+ *   expect no-log KEY=VALUE…              no such line that was not found yet
+ *   forget-log                            all lines so far were never said
+ *   show-log                              for who writes scenarios
+ *   expect error [WORD…]                  the command before was refused, with these words
+ *   expect due RANGE | never              when the daemon wants to be called
+ *   expect next NAME A|AAAA RANGE         when that question is asked
+ *   expect wakeups RANGE                  calls of the daemon since the last such line
+ *   expect saves RANGE                    of the state file, since the last such line
+ *   expect state-file [SUFFIX]            it is there
+ *   expect refreshed · not-refreshed      do all names of the last `refresh` have an outcome?
+ *   expect status outage=yes|no owned=… table-right=…
  */
 #include "scenario.h"
 

@@ -15,8 +15,8 @@
  *
  *   test_replay_year [SEED [DAYS]]
  *
- * The first seed is always the same; with SEED that year is run alone. A failure prints the seed,
- * the step and what was done last.
+ * Without a seed it is two half years, the same ones each time; with one it is that year alone. A
+ * failure prints the seed, the step, what was done last, the account, the config and the log.
  */
 #include "world.h"
 #include "year.h"
