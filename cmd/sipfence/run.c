@@ -29,9 +29,16 @@ static bool is_journal(int fd)
 	const char *stream = getenv("JOURNAL_STREAM");
 	unsigned long long device, inode;
 	struct stat status;
+	char *end;
 
-	return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
-	       fstat(fd, &status) == 0 && status.st_dev == device && status.st_ino == inode;
+	if (!stream)
+		return false;
+	device = strtoull(stream, &end, 10);
+	if (*end != ':')
+		return false;
+	inode = strtoull(end + 1, &end, 10);
+	return !*end && fstat(fd, &status) == 0 && status.st_dev == device &&
+	       status.st_ino == inode;
 }
 
 /* True when the line is out. Never waits: a reader that does not read must not stop the daemon. A

@@ -39,9 +39,7 @@ static void take_index(struct engine *engine, const struct question_index *index
 	engine->srv_changed = false;
 	question_index_clear(&engine->index);
 	engine->index = *index;
-	engine->bad = engine->failed = 0;
-	for (size_t i = 0; i < question_count(index); i++)
-		engine->bad += index->streaks[i] != 0;
+	engine->failed = 0;
 	engine_count_tickets(engine);
 }
 

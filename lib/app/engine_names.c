@@ -273,9 +273,9 @@ static void judge_failure(struct engine *engine, size_t question, enum answer_re
 	if (*streak)
 		return;
 	*streak = engine->streak;
-	engine->bad++;
+	engine->index.bad++;
 	engine->failed++;
-	good = engine->index.asked_for - (engine->bad - engine->failed);
+	good = engine->index.asked_for - (engine->index.bad - engine->failed);
 	if (engine->outage || (engine->failed < good && engine->failed < OUTAGE_AFTER))
 		return;
 	engine->outage = true;
@@ -291,7 +291,7 @@ static void judge_dns(struct engine *engine, size_t question, const struct answe
 		judge_failure(engine, question, answer->reason);
 		return;
 	}
-	engine->bad -= engine->index.streaks[question] != 0;
+	engine->index.bad -= engine->index.streaks[question] != 0;
 	engine->index.streaks[question] = 0;
 	engine->failed = 0;
 	if (++engine->streak == 0)

@@ -39,8 +39,7 @@ struct engine {
 	bool resolver_failed; /* and that was said */
 	bool installed;	      /* the table was right once */
 
-	size_t bad;	     /* questions whose last outcome was a failure */
-	size_t failed;	     /* of them, since any was last answered */
+	size_t failed;	     /* questions that have turned bad since any was last answered */
 	uint32_t streak;     /* of such failures; never 0 */
 	int64_t network_due; /* not before this is a new network news, ms since boot */
 	bool outage;

@@ -83,6 +83,7 @@ static void carry_question(const struct carriage *carriage, size_t from, size_t 
 	carriage->index->flags[to] = old->flags[from] & QUESTION_SETTLED;
 	carriage->index->tickets[to] = old->tickets[from];
 	carriage->index->streaks[to] = old->streaks[from];
+	carriage->index->bad += old->streaks[from] != 0;
 	schedule_set(&carriage->index->questions, to,
 		due < carriage->latest_ms ? due : carriage->latest_ms);
 }

@@ -26,6 +26,7 @@ enum question_flag {
 
 struct question_index {
 	size_t hosts, srvs;
+	size_t bad;	  /* questions whose last outcome was a failure */
 	size_t asked_for; /* questions that there are: a second host of a name has none */
 	struct schedule questions, expiries;
 	uint8_t *flags;	   /* of each question, enum question_flag */
