@@ -179,7 +179,8 @@ class Reload(Base):
             reloads(count // 20)
             memory, descriptors = daemon.proc("VmRSS"), daemon.descriptors()
             reloads(count)
-            self.assertTrue(wait_until(lambda: daemon.descriptors() <= descriptors),
+            # The sockets of some questions more or less are under way at any moment.
+            self.assertTrue(wait_until(lambda: daemon.descriptors() <= descriptors + 5),
                             (descriptors, daemon.descriptors()))
             if not sanitized():
                 # In kB: sixty bytes a reload would show.

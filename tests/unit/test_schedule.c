@@ -218,7 +218,7 @@ static double unevenness(const struct rhythm *rhythm, uint32_t ttl, int64_t star
 	enum { BUCKETS = 60 };
 	struct dice dice = {.state = 20240229};
 	struct lookup lookup = answered(ANSWER_ADDRESSES, ttl);
-	double expected = (double)rhythm->questions / BUCKETS, sum = 0;
+	double expected = (double)rhythm->questions / (double)BUCKETS, sum = 0;
 	size_t buckets[BUCKETS] = {0};
 
 	for (size_t i = 0; i < rhythm->questions; i++) {
