@@ -4,7 +4,7 @@
 import os
 
 from daemon_case import DaemonCase, HOME, HOME2
-from harness import main
+from harness import main, wait_until
 
 GOOD = "extensions: {21: %s}\ninclude: [more.d/*.yaml]\n" % HOME
 BROKEN = "extensions: {21: [}\n"
@@ -89,6 +89,7 @@ class Kept(DaemonCase):
         """The same again is not written again."""
         daemon = self.daemon()
         copy = os.path.join(self.fence.state, "config")
+        self.assertTrue(wait_until(lambda: os.path.exists(copy)))
         before = os.stat(copy)
         self.assertEqual(before.st_mode & 0o777, 0o600)
         self.assertTrue(daemon.request({"request": "reload"})["ok"])
