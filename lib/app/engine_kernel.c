@@ -245,7 +245,7 @@ out:
 
 void engine_flush(struct engine *engine)
 {
-	/* First, so that whoever starts after us knows at least what the kernel does. */
+	/* Queued first: unless the disk is slow, who starts after us knows what the kernel does. */
 	engine_write_journal(engine);
 	if (engine->ledger && engine->compare.at > engine->now_ms && !engine->compare.refused &&
 		ledger_is_dirty(engine->ledger) && commit_changes(engine) != 0) {
@@ -265,7 +265,6 @@ void engine_say_damage(struct engine *engine)
 
 	if (!report->damaged && !report->lost)
 		return;
-
 	event_begin(&event, EVENT_WARNING, "damage");
 	if (report->program[0])
 		event_put(&event, "program", report->program);
