@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "asterisk_acl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NAME_PREFIX "sipfence-"
+
+void asterisk_acl_name(const char *extension, char ret_name[ASTERISK_ACL_NAME_SIZE])
+{
+	snprintf(ret_name, ASTERISK_ACL_NAME_SIZE, NAME_PREFIX "%s", extension);
+}
+
+void asterisk_acl_print_head(const char *config_path, struct text *text)
+{
+	text_puts(text, "; Written by sipfence from ");
+	text_escaped(text, config_path, strlen(config_path));
+	text_puts(text, ": changes made here are lost.\n"
+			"; acl.conf includes it by:  #tryinclude sipfence_acl.conf\n"
+			"; An extension is bound to its ACL by a line in its peer or endpoint:  "
+			"acl=" NAME_PREFIX "21\n");
+}
+
+void asterisk_acl_print(const char *extension, const struct acl *acl, struct text *text)
+{
+	char name[ASTERISK_ACL_NAME_SIZE], address[ADDR_TEXT_SIZE];
+
+	asterisk_acl_name(extension, name);
+	text_printf(text, "\n[%s]\ndeny=0.0.0.0/0\ndeny=::/0\n", name);
+	for (size_t i = 0; i < acl->count; i++) {
+		addr_print(&acl->permits[i].addr, address);
+		text_printf(text, "permit=%s/%u\n", address, acl->permits[i].length);
+	}
+}
+
+/* Asterisk prints a mask as an address: its ones in front are the length. */
+static bool mask_length(const struct addr *mask, unsigned *ret_length)
+{
+	unsigned bits = addr_bits((enum family)mask->family), ones = 0;
+
+	while (ones < bits && mask->bytes[ones / 8] >> (7 - ones % 8) & 1)
+		ones++;
+	for (unsigned i = ones; i < bits; i++) {
+		if (mask->bytes[i / 8] >> (7 - i % 8) & 1)
+			return false;
+	}
+	*ret_length = ones;
+	return true;
+}
+
+/* "203.0.113.10/255.255.255.255" */
+static bool parse_masked(const char *text, size_t length, struct prefix *ret_prefix)
+{
+	const char *slash = memchr(text, '/', length);
+	struct addr addr, mask;
+	unsigned bits;
+
+	if (!slash || !addr_parse(text, (size_t)(slash - text), &addr) ||
+		!addr_parse(slash + 1, length - (size_t)(slash - text) - 1, &mask) ||
+		mask.family != addr.family || !mask_length(&mask, &bits))
+		return false;
+	*ret_prefix = prefix_of(&addr, bits);
+	return true;
+}
+
+struct shown {
+	const char *name;
+	struct acl *acl;
+	bool titled;
+	bool denies[FAMILY_COUNT];
+};
+
+static bool starts(const char **line, const char *end, const char *with)
+{
+	size_t length = strlen(with);
+
+	if ((size_t)(end - *line) < length || memcmp(*line, with, length) != 0)
+		return false;
+	*line += length;
+	return true;
+}
+
+/* "  2: allow - 203.0.113.10/255.255.255.255" */
+static int read_rule(struct shown *shown, const char *line, const char *end)
+{
+	struct prefix prefix;
+	bool allow;
+
+	while (line < end && *line == ' ')
+		line++;
+	while (line < end && *line >= '0' && *line <= '9')
+		line++;
+	if (!starts(&line, end, ":"))
+		return -EBADMSG;
+	while (line < end && *line == ' ')
+		line++;
+	allow = starts(&line, end, "allow - ");
+	if (!allow && !starts(&line, end, "deny - "))
+		return -EBADMSG;
+	if (!parse_masked(line, (size_t)(end - line), &prefix))
+		return -EBADMSG;
+	if (allow)
+		return acl_add(shown->acl, &prefix);
+	if (prefix.length > 0 || shown->acl->count > 0)
+		return -EBADMSG; /* no rule of ours */
+	shown->denies[prefix.addr.family] = true;
+	return 0;
+}
+
+static int read_line(struct shown *shown, const char *line, const char *end)
+{
+	const char *at = line;
+
+	while (end > line && (end[-1] == '\r' || end[-1] == ' '))
+		end--;
+	if (line == end)
+		return 0;
+	if (starts(&at, end, "ACL: ")) {
+		shown->titled = (size_t)(end - at) == strlen(shown->name) &&
+				memcmp(at, shown->name, (size_t)(end - at)) == 0;
+		return shown->titled ? 0 : -EBADMSG;
+	}
+	/* Before the title Asterisk's client may have something to say; below it stands a rule. */
+	if (!shown->titled || *line == '-')
+		return 0;
+	return read_rule(shown, line, end);
+}
+
+int asterisk_acl_parse_shown(const char *output, size_t length, const char *name, struct acl *acl)
+{
+	struct shown shown = {.name = name, .acl = acl};
+	const char *end = output + length;
+	int result = 0;
+
+	acl->count = 0;
+	for (const char *line = output; line < end && result == 0;) {
+		const char *feed = memchr(line, '\n', (size_t)(end - line));
+
+		result = read_line(&shown, line, feed ? feed : end);
+		line = feed ? feed + 1 : end;
+	}
+	if (result == 0 && !shown.titled)
+		/* Without any ACL in force Asterisk prints nothing at all. */
+		return ASTERISK_SHOWN_NONE;
+	if (result < 0) {
+		acl_clear(acl);
+		return result;
+	}
+	acl_settle(acl);
+	return shown.denies[FAMILY_IPV4] && shown.denies[FAMILY_IPV6] ? ASTERISK_SHOWN
+								      : ASTERISK_SHOWN_OPEN;
+}
