@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "command.h"
+#include "report.h"
+#include "privilege.h"
+#include "program.h"
 #include "words.h"
 
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 struct summary {
 	size_t remote, local, peers, names, fixed;
@@ -58,27 +63,72 @@ static int print_json(const struct config *config, const struct summary *summary
 		"peers", (json_int_t)summary->peers, "names", (json_int_t)summary->names,
 		"fixed_addresses", (json_int_t)summary->fixed, "local_subnets",
 		(json_int_t)config->local_subnet_count);
-	int result = document ? json_dumpf(document, stdout, JSON_INDENT(2)) : -1;
+	bool done = say_json(document);
 
 	json_decref(document);
-	putchar('\n');
-	return result < 0 ? -ENOMEM : 0;
+	return done ? 0 : -ENOMEM;
+}
+
+/* The daemon looks again, each time. Who may not look at it can't tell. */
+static void check_hook(const struct invocation *invocation, const struct config *config)
+{
+	struct error error = {0};
+	struct text text = {0};
+	struct stat status;
+	int result;
+
+	if (!config->on_change || stat(config->path, &status) < 0)
+		return;
+	result = program_check(config->on_change[0], status.st_uid, &error);
+	if (result == 0 || (result == -EACCES && geteuid() != 0))
+		return;
+	text_escaped(&text, error.what, strlen(error.what));
+	text_puts(&text, ": ");
+	text_escaped(&text, error.next, strlen(error.next));
+	say_warning(invocation, "on-change would not be run: %s", text_string(&text));
+	text_free(&text);
 }
 
 int command_check(const struct invocation *invocation)
 {
 	struct config *config = NULL;
+	struct geo *geo = NULL;
+	struct privilege_user user;
+	struct error error = {0};
 	struct summary summary;
 	int result = load_config(invocation, &config);
 
+	/* Only a name that nobody has is the config's fault. */
+	if (result == EXIT_DONE && privilege_find(config->user, &user, &error) == -ENOENT) {
+		say_error(invocation, &error);
+		config_free(config);
+		return EXIT_USAGE;
+	}
 	if (result != EXIT_DONE)
 		return result;
+	error = (struct error){0};
 	summary = summarise(config);
+	check_hook(invocation, config);
+	/* No fault of the config, but its guards would refuse to decide. */
+	if (geo_open(config, &geo) < 0) {
+		error_no_memory(&error);
+		say_error(invocation, &error);
+		config_free(config);
+		return EXIT_REFUSED;
+	}
+	geo_look(geo);
+	report_databases(invocation, geo);
+	geo_free(geo);
 	if (invocation->json) {
-		if (print_json(config, &summary) < 0)
+		if (print_json(config, &summary) < 0) {
+			say_warning(invocation, "out of memory: the JSON document is missing");
 			result = EXIT_REFUSED;
+		}
 	} else if (invocation->verbosity >= 0) {
-		printf("%s is good: mode %s\n", config->path,
+		struct text path = {0};
+
+		text_escaped(&path, config->path, strlen(config->path));
+		printf("%s is good: mode %s\n", text_string(&path),
 			config->monitor ? "monitor" : "enforce");
 		printf("%zu remote and %zu local extensions, %zu peer%s; %zu name%s to resolve, "
 		       "%zu fixed %s, %zu local subnet%s\n",
@@ -89,6 +139,7 @@ int command_check(const struct invocation *invocation)
 			config->local_subnet_count,
 			words_plural((int64_t)config->local_subnet_count));
 		print_services(config);
+		text_free(&path);
 	}
 	config_free(config);
 	return result;

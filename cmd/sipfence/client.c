@@ -267,13 +267,10 @@ json_t *client_document(const struct invocation *invocation, const char *result,
 
 bool client_print(const struct invocation *invocation, json_t *document)
 {
-	bool done =
-		document && json_dumpf(document, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) == 0;
+	bool done = say_json(document);
 
 	json_decref(document);
-	if (done)
-		putchar('\n');
-	else if (!ferror(stdout))
+	if (!done && !ferror(stdout))
 		say_warning(invocation, "out of memory: the JSON document is missing");
 	return done;
 }

@@ -10,6 +10,7 @@
 #include "error.h"
 #include "text.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,8 +30,12 @@ struct invocation {
 	const char *const *arguments; /* behind the command */
 	size_t argument_count;
 	bool dry_run, diff, json, yes;
-	uint32_t confirm; /* seconds; 0: not asked for */
-	int verbosity;	  /* -1 quiet, 0, 1 verbose */
+	uint32_t confirm;	   /* seconds; 0: not asked for */
+	const char *since, *until; /* as given; NULL: not */
+	int year;		   /* 0: not given */
+	int64_t grace;		   /* seconds; -1: not given */
+	bool write, contacts, evict, hangup;
+	int verbosity; /* -1 quiet, 0, 1 verbose */
 	bool colour_out, colour_err;
 };
 
@@ -42,6 +47,9 @@ int command_status(const struct invocation *invocation);
 int command_refresh(const struct invocation *invocation);
 int command_reload(const struct invocation *invocation);
 int command_why(const struct invocation *invocation);
+int command_history(const struct invocation *invocation);
+int command_audit(const struct invocation *invocation);
+int command_asterisk(const struct invocation *invocation);
 
 /* stderr: "sipfence: error: what" and "  next" below; with --json a document on stdout as well. */
 void say_error(const struct invocation *invocation, const struct error *error);
@@ -58,6 +66,9 @@ void say_warning(const struct invocation *invocation, const char *format, ...)
 /* Not with -q. */
 void say_note(const struct invocation *invocation, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/* A document on stdout, as a whole or, without memory for it, not at all. */
+bool say_json(const json_t *document);
 
 /* After a change: the result may not reach its reader, and that is no reason for another exit code.
  */

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *daemon_instead(const char *command)
 {
@@ -38,7 +39,8 @@ static void explain_taken(const char *command, const struct lock_holder *holder,
 			*holder->word ? ": " : "", holder->word, process, path);
 }
 
-bool lock_folders(const struct invocation *invocation, int *ret_fd)
+bool lock_folders(
+	const struct invocation *invocation, const struct privilege_user *user, int *ret_fd)
 {
 	struct error error = {0};
 	char path[PATH_MAX];
@@ -54,6 +56,13 @@ bool lock_folders(const struct invocation *invocation, int *ret_fd)
 		return false;
 	}
 	result = lock_take(path, invocation->command, ret_fd, &holder, &error);
+	/* The lock, too; it may be new. */
+	if (result == 0 && user && privilege_take_folder(invocation->run_dir, user, &error) < 0) {
+		close(*ret_fd);
+		*ret_fd = -1;
+		say_error(invocation, &error);
+		return false;
+	}
 	if (result == 0)
 		return true;
 	if (result == -EACCES || result == -EPERM)
@@ -62,4 +71,16 @@ bool lock_folders(const struct invocation *invocation, int *ret_fd)
 		explain_taken(invocation->command, &holder, path, &error);
 	say_error(invocation, &error);
 	return false;
+}
+
+int find_user(
+	const struct invocation *invocation, const char *name, struct privilege_user *ret_user)
+{
+	struct error error = {0};
+	int result = privilege_find(name, ret_user, &error);
+
+	if (result == 0)
+		return EXIT_DONE;
+	say_error(invocation, &error);
+	return result == -ENOENT ? EXIT_USAGE : EXIT_REFUSED;
 }

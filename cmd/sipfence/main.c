@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "command.h"
 #include "duration.h"
+#include "privilege.h"
 #include "text.h"
 
 #include <getopt.h>
@@ -19,7 +20,10 @@ enum command_bit {
 	RELOAD = 32,
 	WHY = 64,
 	REMOVE = 128,
-	ALL = 255,
+	AUDIT = 256,
+	HISTORY = 512,
+	ASTERISK = 1024,
+	ALL = 2047,
 };
 
 enum { ANY_NUMBER = 100000 };
@@ -46,6 +50,12 @@ static const struct command {
 		"have the daemon read its config again; say what changed"},
 	{"why", WHY, command_why, "WHAT", 1, 1,
 		"why an address may pass or not; what is known of an extension, peer or host"},
+	{"history", HISTORY, command_history, "[WHAT…]", 0, ANY_NUMBER,
+		"who had which address when: all, or of extensions, peers, hosts, addresses"},
+	{"audit", AUDIT, command_audit, "LOG…", 1, ANY_NUMBER,
+		"who registered from where it was not, by Asterisk's logs"},
+	{"asterisk", ASTERISK, command_asterisk, NULL, 0, 0,
+		"print or write an ACL for each extension; list or evict registrations that do not fit"},
 	{"remove", REMOVE, command_remove, NULL, 0, 0,
 		"take the table out of the kernel; a running daemon does it, and ends"},
 };
@@ -66,6 +76,14 @@ enum option_id {
 	OPTION_YES,
 	OPTION_CONFIRM,
 	OPTION_PIDFILE,
+	OPTION_SINCE,
+	OPTION_UNTIL,
+	OPTION_YEAR,
+	OPTION_GRACE,
+	OPTION_WRITE,
+	OPTION_CONTACTS,
+	OPTION_EVICT,
+	OPTION_HANGUP,
 	OPTION_VERSION,
 };
 
@@ -87,13 +105,27 @@ static const struct option_row {
 	{OPTION_DRY_RUN, "dry-run", NULL, SYNC,
 		"print the ruleset as a script for `nft -f`; change nothing"},
 	{OPTION_DIFF, "diff", NULL, SYNC, "print what would change; change nothing"},
-	{OPTION_JSON, "json", NULL, CHECK | SYNC | STATUS | REFRESH | RELOAD | WHY,
+	{OPTION_JSON, "json", NULL,
+		CHECK | SYNC | STATUS | REFRESH | RELOAD | WHY | AUDIT | HISTORY | ASTERISK,
 		"print one JSON document"},
 	{OPTION_YES, "yes", NULL, SYNC, "enforce although unlisted sources talk to the ports now"},
 	{OPTION_CONFIRM, "confirm", "TIME", SYNC,
 		"take the change back unless you confirm it at the terminal in that time"},
 	{OPTION_PIDFILE, "pidfile", "FILE", RUN,
 		"write the process number there; removed at the end"},
+	{OPTION_SINCE, "since", "TIME", AUDIT | HISTORY,
+		"only from then on: 2d (ago), yesterday, 10:55, 2026-11-22, \"2026-11-22 10:55\""},
+	{OPTION_UNTIL, "until", "TIME", HISTORY, "only until then"},
+	{OPTION_YEAR, "year", "YEAR", AUDIT,
+		"of the first line, where its dates have none (default: by the files' times)"},
+	{OPTION_GRACE, "grace", "TIME", AUDIT,
+		"so close to a change of address the other one is no finding (default: 15m)"},
+	{OPTION_WRITE, "write", NULL, ASTERISK,
+		"write the ACLs, have Asterisk reload them, and read them back"},
+	{OPTION_CONTACTS, "contacts", NULL, ASTERISK,
+		"list registrations that do not fit the ACLs"},
+	{OPTION_EVICT, "evict", NULL, ASTERISK, "throw them out"},
+	{OPTION_HANGUP, "hangup", NULL, ASTERISK, "and end the calls of these extensions"},
 	{OPTION_HELP, "help", NULL, ALL, "print this"},
 	{OPTION_VERSION, "version", NULL, ALL, "print the version"},
 };
@@ -173,6 +205,29 @@ struct request {
 	unsigned used; /* bit i: options[i] was given */
 };
 
+static bool take_year(struct invocation *invocation, const char *argument)
+{
+	if (strlen(argument) == 4 && strspn(argument, "0123456789") == 4) {
+		invocation->year = (int)strtol(argument, NULL, 10);
+		if (invocation->year >= 1990 && invocation->year <= 2200)
+			return true;
+	}
+	say_usage(invocation, "--year takes a year of four digits, as in 2026, not `%s`", argument);
+	return false;
+}
+
+static bool take_grace(struct invocation *invocation, const char *argument)
+{
+	int64_t milliseconds;
+
+	if (duration_parse(argument, strlen(argument), &milliseconds) == DURATION_OK) {
+		invocation->grace = milliseconds / 1000;
+		return true;
+	}
+	say_usage(invocation, "--grace takes a time, as in 15m or 0s, not `%s`", argument);
+	return false;
+}
+
 static bool take_option(struct request *request, int id, const char *argument)
 {
 	struct invocation *invocation = &request->invocation;
@@ -221,6 +276,24 @@ static bool take_option(struct request *request, int id, const char *argument)
 	case OPTION_PIDFILE:
 		invocation->pidfile = argument;
 		return true;
+	case OPTION_SINCE:
+		invocation->since = argument;
+		return true;
+	case OPTION_UNTIL:
+		invocation->until = argument;
+		return true;
+	case OPTION_YEAR:
+		return take_year(invocation, argument);
+	case OPTION_GRACE:
+		return take_grace(invocation, argument);
+	case OPTION_WRITE:
+		return invocation->write = true;
+	case OPTION_CONTACTS:
+		return invocation->contacts = true;
+	case OPTION_EVICT:
+		return invocation->evict = true;
+	case OPTION_HANGUP:
+		return invocation->hangup = true;
 	case OPTION_HELP:
 		return request->help = true;
 	case OPTION_VERSION:
@@ -353,12 +426,14 @@ int main(int argc, char **argv)
 				.config_path = "/etc/sipfence/sipfence.yaml",
 				.state_dir = "/var/lib/sipfence",
 				.run_dir = "/run/sipfence",
+				.grace = -1,
 			},
 		.colour = "auto",
 	};
 	struct invocation *invocation = &request.invocation;
 	const struct command *command;
 
+	privilege_open_streams();
 	signal(SIGPIPE, SIG_IGN);
 	/* Errors that stand before it on the command line come as JSON, too. */
 	for (int i = 1; i < argc; i++)

@@ -6,6 +6,7 @@
 #include "files.h"
 #include "lock.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
@@ -100,6 +101,30 @@ static int ask_daemon(const struct invocation *invocation)
 	return code;
 }
 
+/* Whatever has answered: it is the kernel that has the table or not. */
+static int check_removed(const struct invocation *invocation, const char *table)
+{
+	struct kernel *kernel = NULL;
+	struct error error = {0};
+	int present = kernel_open(&kernel, &error);
+
+	if (present == 0)
+		present = kernel_has_table(kernel, table, &error);
+	kernel_close(kernel);
+	/* Who may not look has been told by the daemon alone. */
+	if (present == -EPERM || present == -EACCES)
+		present = 0;
+	if (present > 0)
+		error_set(&error, -EEXIST,
+			"see who has it (nft list table inet NAME, sipfence status), then try again",
+			"the daemon says that it has removed its table, but the kernel still has table "
+			"inet %s",
+			table);
+	if (present != 0)
+		say_error(invocation, &error);
+	return present == 0 ? EXIT_DONE : EXIT_REFUSED;
+}
+
 /* Without a daemon. */
 static int remove_here(const struct invocation *invocation, const struct config *config)
 {
@@ -108,7 +133,8 @@ static int remove_here(const struct invocation *invocation, const struct config 
 	bool removed = false;
 	int lock = -1, code = EXIT_REFUSED;
 
-	if (!lock_folders(invocation, &lock))
+	/* Whoever the folders belong to: root takes the table out. */
+	if (!lock_folders(invocation, NULL, &lock))
 		goto out;
 	if (kernel_open(&kernel, &error) < 0 ||
 		cycle_remove(config->table, kernel, &removed, &error) < 0) {
@@ -129,13 +155,17 @@ int command_remove(const struct invocation *invocation)
 {
 	struct config *config = NULL;
 	int result = load_config(invocation, &config);
+	bool asked;
 
 	if (result != EXIT_DONE)
 		return result;
 	result = ask_daemon(invocation);
-	if (result == NOBODY_ASKED)
+	asked = result != NOBODY_ASKED;
+	if (!asked)
 		result = remove_here(invocation, config);
 	else if (result == EXIT_DONE)
+		result = check_removed(invocation, config->table);
+	if (result == EXIT_DONE && asked)
 		report_daemon(invocation);
 	if (result == EXIT_DONE)
 		flush_result(invocation);

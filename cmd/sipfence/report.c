@@ -54,9 +54,11 @@ static void describe_fate(const struct host *host, const struct timing *timing,
 		text_puts(text, "; it has no address now");
 }
 
-static void describe_refusal(const struct host *host, enum family family, struct text *text)
+static void describe_refusal(
+	const struct host *host, enum family family, const struct config *config, struct text *text)
 {
 	const struct lookup *lookup = &host->lookup[family];
+	const struct addr *culprit = host_culprit(host, family);
 	char buffer[ADDR_TEXT_SIZE];
 
 	if (lookup->reason == REASON_TOO_MANY) {
@@ -64,15 +66,19 @@ static void describe_refusal(const struct host *host, enum family family, struct
 			answer_reason_text(REASON_TOO_MANY));
 		return;
 	}
-	addr_print(&host->culprit[family], buffer);
-	text_printf(text, "the %s answer holds %s: %s", family_type(family), buffer,
-		lookup->reason == REASON_SPECIAL
-			? addr_special_name(addr_special(&host->culprit[family]))
-			: answer_reason_text(lookup->reason));
+	if (!culprit) {
+		text_printf(text, "the %s answer says that there is none: %s", family_type(family),
+			answer_reason_text(lookup->reason));
+		return;
+	}
+	addr_print(culprit, buffer);
+	text_printf(text, "the %s answer holds %s: ", family_type(family), buffer);
+	answer_refusal_print(lookup->reason, &host->culprit[family], &host->origin[family],
+		&config->guards[host->guard], text);
 }
 
-static void describe_host(const struct host *host, const struct timing *timing,
-	const struct steady *clock, struct text *text)
+static void describe_host(const struct host *host, const struct cycle *cycle,
+	const struct timing *timing, struct text *text)
 {
 	enum family family = host_deciding_family(host);
 	const struct lookup *lookup = &host->lookup[family];
@@ -89,7 +95,7 @@ static void describe_host(const struct host *host, const struct timing *timing,
 			lookup->last == ANSWER_NO_NAME ? "no such name, NXDOMAIN" : "no data");
 		break;
 	case HOST_REFUSED:
-		describe_refusal(host, family, text);
+		describe_refusal(host, family, cycle->config, text);
 		break;
 	case HOST_EXPIRED:
 	case HOST_HELD:
@@ -100,7 +106,9 @@ static void describe_host(const struct host *host, const struct timing *timing,
 			text_puts(text, ", for longer than `hold`");
 		break;
 	}
-	describe_fate(host, timing, clock, text);
+	describe_fate(host, timing, &cycle->clock, text);
+	if (*answer_reason_next(lookup->reason))
+		text_printf(text, "; what to do: %s", answer_reason_next(lookup->reason));
 }
 
 static const char *owner_word(const struct owner *owner)
@@ -120,8 +128,9 @@ static void report_srv(const struct invocation *invocation, const struct owner *
 {
 	enum host_state state = srv_state(srv);
 	const char *why = answer_reason_text(srv->lookup.reason);
+	const char *next = answer_reason_next(srv->lookup.reason);
 
-	if (!worth_telling((uint8_t)state, srv->told, all))
+	if (!worth_telling(srv_telling(srv), srv->told, all))
 		return;
 	if (srv->lookup.last == ANSWER_NO_NAME)
 		why = "no such name, NXDOMAIN";
@@ -130,8 +139,8 @@ static void report_srv(const struct invocation *invocation, const struct owner *
 	if (state == HOST_FRESH)
 		say_note(invocation, "peer %s %s: fresh: it answers again", owner->id, srv->name);
 	else
-		say_warning(invocation, "peer %s %s: %s: SRV: %s", owner->id, srv->name,
-			host_state_name(state), why);
+		say_warning(invocation, "peer %s %s: %s: SRV: %s%s%s", owner->id, srv->name,
+			host_state_name(state), why, *next ? "; what to do: " : "", next);
 }
 
 static void report_srvs(const struct invocation *invocation, const struct cycle *cycle, bool all)
@@ -145,13 +154,72 @@ static void report_srvs(const struct invocation *invocation, const struct cycle 
 	}
 }
 
+void report_databases(const struct invocation *invocation, const struct geo *geo)
+{
+	for (int kind = 0; kind < GEO_KIND_COUNT; kind++) {
+		struct geo_database database = geo_database(geo, (enum geo_kind)kind);
+		bool useless = database.state == GEO_STALE || database.state == GEO_MISSING;
+
+		if (useless || database.state == GEO_AGEING)
+			say_warning(invocation, "geoip: %s%s; %s", database.error.what,
+				useless ? ": names that need it are held" : "",
+				database.error.next);
+	}
+}
+
+/* Is there a name of which only now is said that it is in trouble for a database? */
+static bool is_news_of_origin(const struct cycle *cycle)
+{
+	for (size_t i = 0; i < cycle->roster->host_count; i++) {
+		const struct host *host = &cycle->roster->hosts[i];
+
+		if (host->lookup[host_deciding_family(host)].reason == REASON_NO_ORIGIN &&
+			worth_telling(host_telling(host), host->told, false))
+			return true;
+	}
+	return false;
+}
+
+/* It is a problem of somebody else's making: the addresses are taken, and nobody is unsure. */
+static void report_flapping(const struct invocation *invocation, const struct owner *owner,
+	const struct host *host, uint32_t limit, bool all)
+{
+	bool flapping = changes_flapping(host->changes);
+
+	if (!host->changes || (host->changes->said == flapping && !(all && flapping)))
+		return;
+	if (flapping)
+		say_warning(invocation,
+			"%s %s %s: flapping: its addresses have changed more than %u times within "
+			"an hour; they are taken all the same; find out who changes the record so "
+			"often, or raise limits.changes-per-hour",
+			owner_word(owner), owner->id, host->name, limit);
+	else
+		say_note(invocation, "%s %s %s: no longer flapping", owner_word(owner), owner->id,
+			host->name);
+}
+
+static void report_all_flapping(
+	const struct invocation *invocation, const struct cycle *cycle, bool all)
+{
+	for (size_t i = 0; i < cycle->roster->binding_count; i++) {
+		const struct binding *binding = &cycle->roster->bindings[i];
+
+		report_flapping(invocation, &cycle->config->owners[binding->owner],
+			&cycle->roster->hosts[binding->host], cycle->config->changes_per_hour, all);
+	}
+}
+
 void report_names(const struct invocation *invocation, struct cycle *cycle, bool all)
 {
 	struct timing timing = {.hold = cycle->config->hold, .gone = cycle->config->gone};
 	struct text text = {0};
 	size_t lines = 0;
 
+	if (all || is_news_of_origin(cycle))
+		report_databases(invocation, cycle->geo);
 	report_srvs(invocation, cycle, all);
+	report_all_flapping(invocation, cycle, all);
 	for (size_t i = 0; i < cycle->roster->binding_count; i++) {
 		const struct binding *binding = &cycle->roster->bindings[i];
 		const struct owner *owner = &cycle->config->owners[binding->owner];
@@ -164,7 +232,7 @@ void report_names(const struct invocation *invocation, struct cycle *cycle, bool
 			continue;
 		text_clear(&text);
 		text_printf(&text, "%s %s %s: ", owner_word(owner), owner->id, host->name);
-		describe_host(host, &timing, &cycle->clock, &text);
+		describe_host(host, cycle, &timing, &text);
 		if (state == HOST_FRESH)
 			say_note(invocation, "%s", text_string(&text));
 		else
@@ -178,10 +246,12 @@ void report_names(const struct invocation *invocation, struct cycle *cycle, bool
 
 void report_told(struct cycle *cycle)
 {
-	for (size_t i = 0; i < cycle->roster->host_count; i++)
+	for (size_t i = 0; i < cycle->roster->host_count; i++) {
 		cycle->roster->hosts[i].told = host_telling(&cycle->roster->hosts[i]);
+		changes_say(cycle->roster->hosts[i].changes);
+	}
 	for (size_t i = 0; i < cycle->roster->srv_count; i++)
-		cycle->roster->srvs[i].told = (uint8_t)srv_state(&cycle->roster->srvs[i]);
+		cycle->roster->srvs[i].told = srv_telling(&cycle->roster->srvs[i]);
 }
 
 size_t report_unsure(const struct cycle *cycle)
@@ -288,5 +358,7 @@ void report_changes(const struct invocation *invocation, const struct cycle *cyc
 			change->add ? '+' : '-', cycle->config->services[set->service].name, prefix,
 			text_string(&owners), invocation->colour_out ? "\033[0m" : "");
 	}
+	if (owners.failed)
+		say_warning(invocation, "out of memory: whose addresses these are is missing");
 	text_free(&owners);
 }

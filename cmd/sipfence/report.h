@@ -10,8 +10,11 @@
 #include <stddef.h>
 
 /* "21 home21.dyndns.example: held: …" on stderr for each name that is not fresh, and for each that
- * is so again. `all`: else only those whose state is not the one that was told last. */
+ * is so again. `all`: else only those whose state is not the one that was told last. With them,
+ * what is wrong with the databases. */
 void report_names(const struct invocation *invocation, struct cycle *cycle, bool all);
+/* The databases of `within` that are not as they should be, on stderr. */
+void report_databases(const struct invocation *invocation, const struct geo *geo);
 /* Notes all states as told. */
 void report_told(struct cycle *cycle);
 /* How many names are not fresh. */

@@ -64,6 +64,30 @@ static json_t *lookup_object(struct builder *builder, const struct lookup *looku
 	return object;
 }
 
+/* What the guard objects to, and why in detail. */
+static void add_refusal(
+	struct builder *builder, json_t *object, const struct host *host, enum family family)
+{
+	enum answer_reason reason = host->lookup[family].reason;
+	const struct addr *culprit = host_culprit(host, family);
+	const struct origin *origin = &host->origin[family];
+	struct text text = {0};
+
+	if (!culprit)
+		return;
+	set(builder, object, "refused_address", address_text(culprit));
+	answer_refusal_print(
+		reason, culprit, origin, &builder->cycle->config->guards[host->guard], &text);
+	set(builder, object, "reason", json_string(text_string(&text)));
+	builder->failed |= text.failed;
+	text_free(&text);
+	if (reason == REASON_COUNTRY && origin->known & ORIGIN_COUNTRY)
+		set(builder, object, "refused_country",
+			origin->country[0] ? json_string(origin->country) : json_null());
+	if (reason == REASON_ASN && origin->known & ORIGIN_ASN)
+		set(builder, object, "refused_asn", json_integer((json_int_t)origin->asn));
+}
+
 static json_t *host_object(struct builder *builder, const struct binding *binding)
 {
 	const struct owner *owner = &builder->cycle->config->owners[binding->owner];
@@ -74,6 +98,7 @@ static json_t *host_object(struct builder *builder, const struct binding *bindin
 		json_string(owner->id));
 	set(builder, object, "name", json_string(host->name));
 	set(builder, object, "state", json_string(host_state_name(host_state(host))));
+	set(builder, object, "flapping", json_boolean(changes_flapping(host->changes)));
 	for (int family = 0; family < FAMILY_COUNT; family++) {
 		json_t *lookup = lookup_object(builder, &host->lookup[family]);
 		json_t *addresses = json_array();
@@ -81,9 +106,7 @@ static json_t *host_object(struct builder *builder, const struct binding *bindin
 		for (size_t i = 0; i < host->count[family]; i++)
 			append(builder, addresses, address_text(&host->addrs[family][i]));
 		set(builder, lookup, "addresses", addresses);
-		if (host->lookup[family].last == ANSWER_REFUSED)
-			set(builder, lookup, "refused_address",
-				address_text(&host->culprit[family]));
+		add_refusal(builder, lookup, host, (enum family)family);
 		set(builder, object, family == FAMILY_IPV4 ? "A" : "AAAA", lookup);
 	}
 	return object;
@@ -142,6 +165,36 @@ static json_t *talker_object(struct builder *builder, const struct talker *talke
 	return object;
 }
 
+static json_t *database_object(
+	struct builder *builder, enum geo_kind kind, const struct geo_database *database)
+{
+	json_t *object = json_object();
+	bool trouble = database->error.code != 0;
+
+	set(builder, object, "database", json_string(geo_kind_name(kind)));
+	set(builder, object, "path", json_string(database->path));
+	set(builder, object, "state", json_string(geo_state_name(database->state)));
+	set(builder, object, "built",
+		database->built ? json_integer((json_int_t)database->built) : json_null());
+	set(builder, object, "error", trouble ? json_string(database->error.what) : json_null());
+	set(builder, object, "next", trouble ? json_string(database->error.next) : json_null());
+	return object;
+}
+
+static json_t *databases_array(struct builder *builder, const struct geo *geo)
+{
+	json_t *array = json_array();
+
+	for (int kind = 0; kind < GEO_KIND_COUNT; kind++) {
+		struct geo_database database = geo_database(geo, (enum geo_kind)kind);
+
+		if (database.state != GEO_UNUSED)
+			append(builder, array,
+				database_object(builder, (enum geo_kind)kind, &database));
+	}
+	return array;
+}
+
 int report_json(const struct cycle *cycle, const char *command, const char *result, int exit_code,
 	const char *script)
 {
@@ -174,13 +227,11 @@ int report_json(const struct cycle *cycle, const char *command, const char *resu
 			append(&builder, list, talker_object(&builder, &cycle->talkers[i]));
 	}
 	set(&builder, document, "unlisted_talkers", list);
+	set(&builder, document, "geoip", databases_array(&builder, cycle->geo));
 	if (script)
 		set(&builder, document, "script", json_string(script));
-	if (document && !builder.failed &&
-		json_dumpf(document, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) == 0) {
-		putchar('\n');
+	if (!builder.failed && say_json(document))
 		status = 0;
-	}
 	json_decref(document);
 	return status;
 }

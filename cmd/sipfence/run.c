@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "command.h"
+#include "config_archive.h"
 #include "config_load.h"
+#include "confine.h"
 #include "daemon.h"
 #include "files.h"
 #include "lock.h"
+#include "privilege.h"
+#include "program.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +21,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define RESOLV_CONF "/etc/resolv.conf"
 
 /* Where the log goes: stderr, a line an event. */
 struct log {
@@ -93,20 +101,26 @@ static bool join(const struct invocation *invocation, char path[PATH_MAX], const
 	return false;
 }
 
-/* For anybody to read. */
+/* For anybody to read. By a descriptor: in a folder like /tmp the name may be another file's by
+ * now. */
 static int write_pidfile(const char *path, struct error *error)
 {
 	char text[32];
 	int length = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+	int fd, number, result;
 
 	if (!path)
 		return 0;
 	if (file_save(path, text, (size_t)length, error) < 0)
 		return error->code;
-	return chmod(path, 0644) == 0
-		       ? 0
-		       : error_set(error, -errno, "see whose folder it is in (ls -ld)",
-				 "cannot make %s readable: %s", path, strerror(errno));
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	result = fd < 0 ? -1 : fchmod(fd, 0644);
+	number = errno;
+	if (fd >= 0)
+		close(fd);
+	return result == 0 ? 0
+			   : error_set(error, -number, "see whose folder it is in (ls -ld)",
+				     "cannot make %s readable: %s", path, strerror(number));
 }
 
 static enum event_level log_level(const struct invocation *invocation)
@@ -120,9 +134,151 @@ static enum event_level log_level(const struct invocation *invocation)
 struct start {
 	struct config *config;
 	struct text archive, messages;
-	bool kept; /* the config is the copy of a former one */
+	bool kept;		    /* the config is the copy of a former one */
+	struct privilege_user user; /* whom the daemon runs as */
+	struct error user_error;    /* why it is not whom the config names */
+	struct error state_error;   /* why nothing can be saved */
 	char state_path[PATH_MAX], control_path[PATH_MAX], kept_path[PATH_MAX];
 };
+
+/* --- Privileges --- */
+
+static void log_error(struct log *log, const char *name, const struct error *error)
+{
+	struct event event;
+
+	event_begin(&event, EVENT_WARNING, name);
+	event_put(&event, "error", error->what);
+	event_put(&event, "next", error->next);
+	if (!event.line.failed)
+		log_event(log, &event);
+	event_clear(&event);
+}
+
+static void log_privilege(
+	struct log *log, const struct privilege_user *user, const struct confinement *confinement)
+{
+	struct event event;
+
+	event_begin(&event, user->missing ? EVENT_WARNING : EVENT_INFO, "privilege");
+	event_put(&event, "user", user->name);
+	if (confinement->landlock)
+		event_put_number(&event, "landlock", confinement->landlock);
+	else
+		event_put(&event, "landlock", "off");
+	event_put(&event, "seccomp", confinement->seccomp ? "on" : "off");
+	if (user->missing)
+		event_put(&event, "next",
+			"make a user for it, then start it again: " PRIVILEGE_MAKE_USER
+				CONFIG_DEFAULT_USER);
+	if (!event.line.failed)
+		log_event(log, &event);
+	event_clear(&event);
+}
+
+/* The first of the config's files that the daemon's user can't read. */
+struct unreadable {
+	const char *user;
+	struct error error;
+};
+
+/* The folder on the way that is shut, or the file. */
+static void blame(struct unreadable *unreadable, const char *path)
+{
+	char part[PATH_MAX];
+	const char *slash = path;
+
+	while ((slash = strchr(slash + 1, '/')) && slash - path < PATH_MAX) {
+		snprintf(part, sizeof(part), "%.*s", (int)(slash - path), path);
+		if (access(part, X_OK) < 0) {
+			error_set(&unreadable->error, -EACCES, "",
+				"user %s may not enter the folder %s of the config: a reload will "
+				"be refused",
+				unreadable->user, part);
+			snprintf(unreadable->error.next, sizeof(unreadable->error.next),
+				"chgrp %s %.200s; chmod g+rx %.200s", unreadable->user, part, part);
+			return;
+		}
+	}
+	error_set(&unreadable->error, -EACCES, "",
+		"user %s may not read %s: a reload will be refused", unreadable->user, path);
+	snprintf(unreadable->error.next, sizeof(unreadable->error.next),
+		"chgrp %s %.200s; chmod g+r %.200s", unreadable->user, path, path);
+}
+
+static void look_at_place(void *context, const char *base, const char *pattern, const char *path)
+{
+	struct unreadable *unreadable = context;
+
+	(void)base;
+	(void)pattern;
+	if (path && !unreadable->error.code && access(path, R_OK) < 0 && errno == EACCES)
+		blame(unreadable, path);
+}
+
+/* From the first event on it is the daemon's user that acts. */
+static int give_up_privileges(const struct invocation *invocation, const struct start *start,
+	struct log *log, struct error *error)
+{
+	struct confine_options options = {
+		.config = start->config,
+		.archive = &start->archive,
+		.config_path = invocation->config_path,
+		.state_dir = invocation->state_dir,
+		.run_dir = invocation->run_dir,
+		.pidfile = invocation->pidfile,
+		.resolv_conf = RESOLV_CONF,
+	};
+	struct unreadable unreadable = {.user = start->user.name};
+	struct confinement confinement = {0};
+	int result = privilege_drop(&start->user, error);
+
+	if (result == 0)
+		result = confine(&options, &confinement, error);
+	if (result < 0)
+		return result;
+	log_privilege(log, &start->user, &confinement);
+	if (start->user_error.code)
+		log_error(log, "config", &start->user_error);
+	if (start->state_error.code)
+		log_error(log, "state-file", &start->state_error);
+	config_archive_places(&start->archive, look_at_place, &unreadable);
+	if (unreadable.error.code)
+		log_error(log, "config", &unreadable.error);
+	return 0;
+}
+
+/*
+ * Before the privileges are gone. The copy of a former config does not say what is run: it lies
+ * where the daemon's user writes, who must not be able to have a program run by root.
+ */
+static void start_helper(const struct invocation *invocation, const struct start *start,
+	struct daemon_options *options)
+{
+	const char *const *on_change = start->config->on_change;
+	struct stat status;
+
+	if (!on_change)
+		return;
+	if (start->kept || stat(invocation->config_path, &status) < 0) {
+		error_set(&options->helper_problem, -EPERM,
+			"correct the config (sipfence check), then restart the daemon",
+			"no hooks are run: only the config itself may say which program, and it is "
+			"wrong");
+		return;
+	}
+	if (geteuid() == 0 && status.st_uid != 0) {
+		error_set(&options->helper_problem, -EPERM,
+			"chown root the config, and let the daemon's user read it by its group (chgrp, "
+			"chmod 640); then restart the daemon",
+			"no hooks are run: the config belongs to user number %lu, who could have root "
+			"run anything",
+			(unsigned long)status.st_uid);
+		return;
+	}
+	if (helper_start(on_change, status.st_uid, &options->helper, &options->helper_problem) == 0)
+		program_check(on_change[0], status.st_uid, &options->helper_problem);
+}
 
 /* Folders and lock are there. */
 static int run(const struct invocation *invocation, struct start *start)
@@ -136,20 +292,22 @@ static int run(const struct invocation *invocation, struct start *start)
 		.kept_path = start->kept_path,
 		.state_path = start->state_path,
 		.control_path = start->control_path,
-		.resolv_conf = "/etc/resolv.conf",
+		.resolv_conf = RESOLV_CONF,
 		.log = log_event,
 		.context = &log,
+		.helper = {.fd = -1},
 	};
 	struct config *config = start->config;
 	struct error error = {0};
 	int result;
 
-	start->config = NULL;
-	if (write_pidfile(invocation->pidfile, &error) < 0) {
-		config_free(config);
+	start_helper(invocation, start, &options);
+	if (write_pidfile(invocation->pidfile, &error) < 0 ||
+		give_up_privileges(invocation, start, &log, &error) < 0) {
 		say_error(invocation, &error);
 		return EXIT_REFUSED;
 	}
+	start->config = NULL;
 	result = daemon_run(&options, config, &error);
 	if (invocation->pidfile)
 		unlink(invocation->pidfile);
@@ -170,6 +328,9 @@ static int load(const struct invocation *invocation, struct start *start)
 		config_load_kept(invocation->config_path, start->kept_path, &start->config) < 0)
 		return say_config(invocation, result, &start->messages);
 	say_config(invocation, result, &start->messages);
+	/* For the log: there may be no memory for more. */
+	if (start->messages.length == 0)
+		text_puts(&start->messages, strerror(-result));
 	start->kept = true;
 	return EXIT_DONE;
 }
@@ -186,24 +347,56 @@ static void hold_signals(void)
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 }
 
+/* Texts of many names come and go. By default the C library keeps memory of ever larger ones for
+ * later: with 100,000 names, 40 MB that nobody needs again. */
+static void give_large_memory_back(void)
+{
+#ifdef __GLIBC__
+	enum { LARGE = 1024 * 1024 };
+
+	mallopt(M_MMAP_THRESHOLD, LARGE);
+#endif
+}
+
+/*
+ * The copy of a former config lies where the daemon's user writes: it can't say who that is, but
+ * whose it is does. That goes for a name that nobody has, too: where the daemon has run before, it
+ * must not leave the ports open.
+ */
+static int choose_user(const struct invocation *invocation, struct start *start)
+{
+	if (!start->kept &&
+		privilege_find(start->config->user, &start->user, &start->user_error) == 0)
+		return EXIT_DONE;
+	if (!start->kept && access(start->kept_path, F_OK) < 0)
+		return find_user(invocation, start->config->user, &start->user);
+	privilege_find_owner(invocation->state_dir, &start->user);
+	return EXIT_DONE;
+}
+
 int command_run(const struct invocation *invocation)
 {
 	struct start start = {0};
 	int lock = -1, code;
 
+	give_large_memory_back();
+	privilege_begin();
 	hold_signals();
 	if (!join(invocation, start.state_path, invocation->state_dir, "state") ||
 		!join(invocation, start.kept_path, invocation->state_dir, "config") ||
 		!join(invocation, start.control_path, invocation->run_dir, "control"))
 		return EXIT_USAGE;
 	code = load(invocation, &start);
+	if (code == EXIT_DONE)
+		code = choose_user(invocation, &start);
 	if (code != EXIT_DONE)
 		goto out;
 	code = EXIT_REFUSED;
-	if (!lock_folders(invocation, &lock))
+	if (!lock_folders(invocation, &start.user, &lock))
 		goto out;
 	/* The port must be shut even where nothing can be saved; the engine says so. */
-	folder_make(invocation->state_dir, NULL);
+	if (folder_make(invocation->state_dir, &start.state_error) == 0)
+		privilege_take_folder(invocation->state_dir, &start.user, &start.state_error);
 	code = run(invocation, &start);
 out:
 	if (lock >= 0)

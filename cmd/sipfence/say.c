@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *start(const struct invocation *invocation, const char *colour)
@@ -18,6 +19,75 @@ static const char *start(const struct invocation *invocation, const char *colour
 static const char *stop(const struct invocation *invocation)
 {
 	return invocation->colour_err ? "\033[0m" : "";
+}
+
+/* What a terminal does with it is to print it: names of files may hold anything. The program's own
+ * texts have an ellipsis at most, and what is escaped already stays so. */
+static void put_printable(struct text *text, const char *string)
+{
+	static const char ellipsis[] = "…";
+
+	while (*string) {
+		if (strncmp(string, ellipsis, sizeof(ellipsis) - 1) == 0) {
+			text_puts(text, ellipsis);
+			string += sizeof(ellipsis) - 1;
+			continue;
+		}
+		if (*string == '\\')
+			text_puts(text, "\\");
+		else
+			text_escaped(text, string, 1);
+		string++;
+	}
+}
+
+static void say_line(const char *before, const char *line)
+{
+	struct text text = {0};
+
+	put_printable(&text, line);
+	if (!text.failed) {
+		fprintf(stderr, "%s%s\n", before, text_string(&text));
+	} else {
+		/* Without memory above all it must be said. */
+		fputs(before, stderr);
+		for (; *line; line++)
+			fputc(*line >= ' ' && *line < 0x7f ? *line : '?', stderr);
+		fputc('\n', stderr);
+	}
+	text_free(&text);
+}
+
+/* jansson takes DEL for printable. */
+static int collect(const char *part, size_t length, void *context)
+{
+	struct text *text = context;
+
+	for (size_t done = 0; done < length;) {
+		const char *found = memchr(part + done, '\177', length - done);
+		size_t run = found ? (size_t)(found - part) - done : length - done;
+
+		text_write(text, part + done, run);
+		done += run;
+		if (found) {
+			text_puts(text, "\\u007f");
+			done++;
+		}
+	}
+	return text->failed ? -1 : 0;
+}
+
+/* json_dumpf() would print as far as the memory goes, and jansson 2.14 overlooks a key that finds
+ * no room in the string of json_dumps(). */
+bool say_json(const json_t *document)
+{
+	struct text text = {0};
+	bool done = document && json_dump_callback(document, collect, &text,
+					JSON_INDENT(2) | JSON_ENSURE_ASCII) == 0;
+
+	done = done && !text.failed && puts(text_string(&text)) >= 0;
+	text_free(&text);
+	return done;
 }
 
 /* Every call with --json ends in one document. `what` is escaped already. */
@@ -31,9 +101,7 @@ static void print_error_json(
 	document = json_pack("{s:i, s:s, s:s, s:i, s:s, s:s}", "version", 1, "command",
 		invocation->command ? invocation->command : "", "result", "error", "exit",
 		exit_code, "error", what, "next", next);
-	if (document)
-		json_dumpf(document, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
-	putchar('\n');
+	say_json(document);
 	json_decref(document);
 }
 
@@ -41,11 +109,13 @@ static void print_error_json(
 static void print_raw_error_json(
 	const struct invocation *invocation, int exit_code, const struct error *error)
 {
-	struct text text = {0};
+	struct text what = {0}, next = {0};
 
-	text_escaped(&text, error->what, strlen(error->what));
-	print_error_json(invocation, exit_code, text_string(&text), error->next);
-	text_free(&text);
+	text_escaped(&what, error->what, strlen(error->what));
+	put_printable(&next, error->next);
+	print_error_json(invocation, exit_code, text_string(&what), text_string(&next));
+	text_free(&what);
+	text_free(&next);
 }
 
 void say_error(const struct invocation *invocation, const struct error *error)
@@ -56,10 +126,26 @@ void say_error(const struct invocation *invocation, const struct error *error)
 
 void say_problem(const struct invocation *invocation, const struct error *error)
 {
-	fprintf(stderr, "sipfence: %serror:%s %s\n", start(invocation, "\033[1;31m"),
-		stop(invocation), error->what);
+	fprintf(stderr, "sipfence: %serror:%s", start(invocation, "\033[1;31m"), stop(invocation));
+	say_line(" ", error->what);
 	if (error->next[0])
-		fprintf(stderr, "  what to do: %s\n", error->next);
+		say_line("  what to do: ", error->next);
+}
+
+static void __attribute__((format(printf, 2, 0)))
+say_formatted(const char *before, const char *format, va_list arguments)
+{
+	char *line = NULL, cut[512];
+	va_list again;
+
+	va_copy(again, arguments);
+	if (vasprintf(&line, format, arguments) < 0) {
+		line = NULL;
+		vsnprintf(cut, sizeof(cut), format, again);
+	}
+	va_end(again);
+	say_line(before, line ? line : cut);
+	free(line);
 }
 
 void say_usage(const struct invocation *invocation, const char *format, ...)
@@ -80,12 +166,11 @@ void say_warning(const struct invocation *invocation, const char *format, ...)
 {
 	va_list arguments;
 
-	fprintf(stderr, "sipfence: %swarning:%s ", start(invocation, "\033[1;33m"),
+	fprintf(stderr, "sipfence: %swarning:%s", start(invocation, "\033[1;33m"),
 		stop(invocation));
 	va_start(arguments, format);
-	vfprintf(stderr, format, arguments);
+	say_formatted(" ", format, arguments);
 	va_end(arguments);
-	fputs("\n", stderr);
 }
 
 void say_note(const struct invocation *invocation, const char *format, ...)
@@ -94,11 +179,9 @@ void say_note(const struct invocation *invocation, const char *format, ...)
 
 	if (invocation->verbosity < 0)
 		return;
-	fputs("sipfence: ", stderr);
 	va_start(arguments, format);
-	vfprintf(stderr, format, arguments);
+	say_formatted("sipfence: ", format, arguments);
 	va_end(arguments);
-	fputs("\n", stderr);
 }
 
 /* Lines as they are, but for the word that says how bad it is. */

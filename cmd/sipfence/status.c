@@ -103,7 +103,7 @@ static void add_name(struct table *table, const json_t *name, const json_t *owne
 		return;
 	row->kind = answer_string(owner, "kind");
 	row->id = answer_string(owner, "id");
-	row->bad = strcmp(answer_string(name, "state"), "fresh") != 0;
+	row->bad = strcmp(answer_string(name, "state"), "fresh") != 0 || words_is_flapping(name);
 	words_owner(owner, &text);
 	row->cells[COLUMN_OWNER] = take(&text, table);
 	text_puts(&text, answer_string(name, "name"));
@@ -417,6 +417,53 @@ static void print_totals(const json_t *status)
 		fixed == 1 ? "address or prefix" : "addresses and prefixes");
 }
 
+/* Databases that are in the state: no answer counts that needs them. */
+static bool is_useless(const json_t *database)
+{
+	const char *state = answer_string(database, "state");
+
+	return strcmp(state, "missing") == 0 || strcmp(state, "stale") == 0;
+}
+
+static void print_databases(const struct invocation *invocation, const json_t *databases)
+{
+	for (size_t i = 0; i < json_array_size(databases); i++) {
+		const json_t *database = json_array_get(databases, i);
+		bool useless = is_useless(database);
+		struct text line = {0};
+
+		if (strcmp(answer_string(database, "state"), "found") == 0)
+			continue;
+		text_printf(&line, "geoip: %s%s; %s", answer_string(database, "error"),
+			useless ? ": names that need it are held" : "",
+			answer_string(database, "next"));
+		warn_line(invocation, useless ? "\033[31m" : "\033[33m", text_string(&line));
+		text_free(&line);
+	}
+}
+
+/* Off, or not what the config asks for. */
+static bool hooks_are_wrong(const json_t *status)
+{
+	const json_t *hooks = json_object_get(status, "hooks");
+
+	return answer_is(hooks, "alive", false) || answer_is(hooks, "restart_needed", true);
+}
+
+static void print_hooks(const struct invocation *invocation, const json_t *status)
+{
+	const json_t *hooks = json_object_get(status, "hooks");
+
+	if (answer_is(hooks, "alive", false))
+		warn_line(invocation, "\033[31m",
+			"hooks (on-change) are off: their helper process does not run, and the "
+			"daemon's log says why; restart the daemon");
+	else if (answer_is(hooks, "restart_needed", true))
+		warn_line(invocation, "\033[33m",
+			"on-change has been changed: the former program is run until the daemon is "
+			"restarted");
+}
+
 /* What no name is to blame for: it comes first, and with -q as well. */
 static void print_problems(const struct invocation *invocation, const json_t *status)
 {
@@ -445,6 +492,8 @@ static void print_problems(const struct invocation *invocation, const json_t *st
 		warn_line(invocation, "\033[31m",
 			"DNS answers no question now: known addresses are held");
 	text_free(&line);
+	print_hooks(invocation, status);
+	print_databases(invocation, json_object_get(status, "geoip"));
 }
 
 static void print_monitor(const struct invocation *invocation, const json_t *status)
@@ -575,8 +624,12 @@ static int exit_code_of(const json_t *status)
 			return EXIT_UNSURE;
 	}
 	if (answer_is(status, "table_right", false) || answer_is(status, "save_failing", true) ||
-		*answer_string(status, "refused"))
+		*answer_string(status, "refused") || hooks_are_wrong(status))
 		return EXIT_UNSURE;
+	for (size_t i = 0; i < json_array_size(json_object_get(status, "geoip")); i++) {
+		if (is_useless(json_array_get(json_object_get(status, "geoip"), i)))
+			return EXIT_UNSURE;
+	}
 	return EXIT_DONE;
 }
 

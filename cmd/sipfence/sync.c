@@ -21,6 +21,7 @@ struct sync {
 	struct config *config;
 	struct cycle cycle;
 	struct kernel *kernel;
+	struct privilege_user user; /* whom it becomes */
 	char state_path[PATH_MAX];
 	int lock;
 	bool restricted; /* to the ports that were shut before: --yes is needed for the others */
@@ -48,8 +49,22 @@ static int resolve(struct sync *sync)
 	bool live = isatty(STDERR_FILENO) && sync->invocation->verbosity >= 0 &&
 		    sync->cycle.roster->host_count > PROGRESS_FROM;
 	size_t shown = 0;
+	int result = cycle_resolve(&sync->cycle, live ? show_progress : NULL, &shown, &sync->error);
 
-	return cycle_resolve(&sync->cycle, live ? show_progress : NULL, &shown, &sync->error);
+	if (result == 0)
+		cycle_judge_flapping(&sync->cycle);
+	return result;
+}
+
+/* The lock is taken. What is written from here on is the daemon's user's, too. */
+static int become_user(struct sync *sync)
+{
+	const char *state_dir = sync->invocation->state_dir;
+	int result = folder_make(state_dir, &sync->error);
+
+	if (result == 0)
+		result = privilege_take_folder(state_dir, &sync->user, &sync->error);
+	return result == 0 ? privilege_drop(&sync->user, &sync->error) : result;
 }
 
 static int start(struct sync *sync)
@@ -63,7 +78,7 @@ static int start(struct sync *sync)
 		    invocation->state_dir) >= (int)sizeof(sync->state_path))
 		return error_set(&sync->error, -ENAMETOOLONG, "", "--state-dir is too long");
 	if (!changes_nothing(invocation))
-		result = folder_make(invocation->state_dir, &sync->error);
+		result = become_user(sync);
 	if (result == 0)
 		result = cycle_start(&sync->cycle, sync->config, sync->state_path,
 			changes_nothing(invocation), &reading, &notes, &sync->error);
@@ -279,10 +294,14 @@ static int prepare(struct sync *sync)
 static int commit(struct sync *sync)
 {
 	struct cycle *cycle = &sync->cycle;
+	struct error error = {0};
 	int result;
 
 	if (cycle_save(cycle, false, &sync->error) < 0)
 		return sync->error.code;
+	if (cycle_record(cycle, &error) < 0)
+		say_warning(sync->invocation, "the history does not know of this run: %s; %s",
+			error.what, error.next);
 	cycle->want_snapshot = false; /* the table as it is now, not at a later look */
 	if (sync->invocation->confirm && cycle->plan.kind != PLAN_NOTHING)
 		result = apply_confirmed(sync);
@@ -349,8 +368,10 @@ refused:
 int command_sync(const struct invocation *invocation)
 {
 	struct sync sync = {.invocation = invocation, .lock = -1};
-	int code = load_config(invocation, &sync.config);
+	int code;
 
+	privilege_begin();
+	code = load_config(invocation, &sync.config);
 	if (code != EXIT_DONE)
 		return code;
 	if (invocation->confirm && !isatty(STDIN_FILENO)) {
@@ -359,8 +380,12 @@ int command_sync(const struct invocation *invocation)
 		code = EXIT_USAGE;
 		goto out;
 	}
+	if (!changes_nothing(invocation))
+		code = find_user(invocation, sync.config->user, &sync.user);
+	if (code != EXIT_DONE)
+		goto out;
 	code = EXIT_REFUSED;
-	if (!changes_nothing(invocation) && !lock_folders(invocation, &sync.lock))
+	if (!changes_nothing(invocation) && !lock_folders(invocation, &sync.user, &sync.lock))
 		goto out;
 	if (start(&sync) < 0 || resolve(&sync) < 0 || cycle_build(&sync.cycle, &sync.error) < 0) {
 		say_error(invocation, &sync.error);

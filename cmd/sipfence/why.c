@@ -26,6 +26,8 @@ static void print_owner(const json_t *owner)
 		text_printf(&line, ": %s",
 			strcmp(state, "replaced") == 0 ? "a former address of it, which lingers"
 						       : state);
+	if (json_is_true(json_object_get(owner, "flapping")))
+		text_puts(&line, ", flapping");
 	if (answered) {
 		text_puts(&line, ", last answer ");
 		words_duration(time(NULL) - answered, &line);
@@ -269,7 +271,8 @@ static int answer_offline(const struct invocation *invocation, json_t **ret_answ
 
 	if (code != EXIT_DONE)
 		return code;
-	result = why_answer(&offline.view, &offline.cycle.own, invocation->arguments[0], &text);
+	result = why_answer(
+		&offline.view, &offline.cycle.around.own, invocation->arguments[0], &text);
 	offline_clear(&offline);
 	if (result < 0)
 		error_no_memory(&error);

@@ -207,12 +207,32 @@ static int64_t leaves_at(const json_t *name)
 	return first;
 }
 
+bool words_is_flapping(const json_t *name)
+{
+	return json_is_true(json_object_get(name, "flapping"));
+}
+
+static void put_flapping(const json_t *name, struct text *text)
+{
+	int64_t count = answer_number(name, "changes_within_hour");
+
+	text_puts(text, "flapping: its addresses change too often");
+	if (count)
+		text_printf(text, ", at least %" PRId64 " time%s within the last hour", count,
+			words_plural(count));
+	text_puts(text, "; they are taken all the same");
+}
+
 void words_trouble(const json_t *name, struct text *text)
 {
 	const char *state = answer_string(name, "state");
 	const char *values = lookup_of(name, 0) ? "addresses" : "targets";
 	int64_t leaves = leaves_at(name);
 
+	if (words_is_flapping(name)) {
+		put_flapping(name, text);
+		text_puts(text, strcmp(state, "fresh") == 0 ? "" : ". ");
+	}
 	if (strcmp(state, "fresh") == 0)
 		return;
 	put_outcome(name, deciding_type(name), text);
@@ -284,6 +304,12 @@ void words_change(const json_t *event, struct text *text)
 			text_printf(text, " (was %s)", was);
 		if (*reason)
 			text_printf(text, ": %s", reason);
+	} else if (strcmp(kind, "flapping") == 0) {
+		put_subject(event, text);
+		text_printf(text, ": %s",
+			strcmp(answer_string(event, "state"), "begun") == 0
+				? "flapping: its addresses change too often"
+				: "no longer flapping");
 	} else if (strcmp(kind, "table") == 0) {
 		put_table(event, text);
 	} else if (strcmp(kind, "damage") == 0) {

@@ -23,6 +23,8 @@ void words_list(const json_t *list, struct text *text);
 /* `name` is an item of "names" or of "srv" (sipfence(8), JSON). Its addresses of both families or
  * its targets, those that linger included; nothing where it has none. */
 void words_addresses(const json_t *name, struct text *text);
+/* Its addresses change more often than the config's limit. */
+bool words_is_flapping(const json_t *name);
 /* What is wrong with it, and what becomes of its addresses: "A could not be asked: no answer in
  * time; its addresses stay until 2026-11-23 16:31:00". Nothing for a fresh one. */
 void words_trouble(const json_t *name, struct text *text);

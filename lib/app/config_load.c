@@ -28,6 +28,8 @@ int config_keep(const char *kept_path, const struct text *archive, struct error 
 	if (result != 0 || kept.length != archive->length ||
 		memcmp(kept.data, archive->data, kept.length) != 0)
 		result = file_save(kept_path, archive->data, archive->length, error);
+	else
+		file_tidy(kept_path);
 	text_free(&kept);
 	return result;
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cycle.h"
 #include "files.h"
+#include "history_file.h"
 #include "nft_netlink.h"
+#include "record.h"
 #include "state.h"
 
 #include <errno.h>
@@ -19,6 +21,13 @@ enum {
 	TAG_SRV = 2,
 };
 
+/* The rest of a line: names of files may hold anything. */
+static void put_line(struct text *notes, const char *rest)
+{
+	text_escaped(notes, rest, strlen(rest));
+	text_puts(notes, "\n");
+}
+
 static int load_state(struct cycle *cycle, bool read_only, struct saved_state **ret_state,
 	struct text *notes, struct error *error)
 {
@@ -34,8 +43,8 @@ static int load_state(struct cycle *cycle, bool read_only, struct saved_state **
 		goto out;
 	}
 	if (result < 0 && read_only && result != -ENOMEM) {
-		text_printf(notes, "saved addresses are missing, held ones are not shown: %s\n",
-			problem.what);
+		text_puts(notes, "saved addresses are missing, held ones are not shown: ");
+		put_line(notes, problem.what);
 		result = 0;
 		goto out;
 	}
@@ -49,11 +58,12 @@ static int load_state(struct cycle *cycle, bool read_only, struct saved_state **
 	if (result != -EBADMSG)
 		goto out;
 	result = 0;
-	text_printf(notes, "the saved state %s is damaged (line %zu); going on without it",
-		cycle->state_path, line);
+	text_puts(notes, "the saved state ");
+	text_escaped(notes, cycle->state_path, strlen(cycle->state_path));
+	text_printf(notes, " is damaged (line %zu); going on without it", line);
 	if (!read_only && file_set_aside(cycle->state_path, &aside, &problem) == 0)
-		text_printf(notes, ", it is kept as %s", aside);
-	text_puts(notes, "\n");
+		text_puts(notes, ", it is kept as ");
+	put_line(notes, aside ? aside : "");
 out:
 	free(aside);
 	text_free(&text);
@@ -86,8 +96,10 @@ static int load_journal(const struct cycle *cycle, struct saved_state **state, s
 	if (result == 0)
 		result = *state ? state_parse_journal(*state, text_string(&text), text.length)
 				: -ENOMEM;
-	else if (result < 0 && result != -ENOMEM)
-		text_printf(notes, "the latest changes are missing: %s\n", problem.what);
+	else if (result < 0 && result != -ENOMEM) {
+		text_puts(notes, "the latest changes are missing: ");
+		put_line(notes, problem.what);
+	}
 	text_free(&text);
 	free(path);
 	return result == -ENOMEM ? -ENOMEM : 0;
@@ -115,6 +127,20 @@ static int remember(struct cycle *cycle, const struct saved_state *state)
 	return 0;
 }
 
+int cycle_look_around(struct cycle *cycle, struct error *error)
+{
+	int result = kernel_own_addresses(&cycle->around.own, error);
+
+	if (result < 0)
+		return result;
+	if (geo_open(cycle->config, &cycle->geo) < 0)
+		return error_no_memory(error);
+	geo_look(cycle->geo);
+	cycle->around.origin = cycle->geo ? geo_origin : NULL;
+	cycle->around.context = cycle->geo;
+	return 0;
+}
+
 int cycle_start(struct cycle *cycle, const struct config *config, const char *state_path,
 	bool read_only, const struct clock_reading *reading, struct text *notes,
 	struct error *error)
@@ -125,7 +151,7 @@ int cycle_start(struct cycle *cycle, const struct config *config, const char *st
 	int result;
 
 	*cycle = (struct cycle){.config = config, .state_path = state_path};
-	result = kernel_own_addresses(&cycle->own, error);
+	result = cycle_look_around(cycle, error);
 	if (result < 0)
 		return result;
 	result = load_state(cycle, read_only, &state, notes, error);
@@ -146,7 +172,7 @@ int cycle_start(struct cycle *cycle, const struct config *config, const char *st
 	if (result == 0)
 		result = roster_build(config, known, &cycle->roster);
 	if (result == 0 && state)
-		result = state_restore_hosts(state, config, &cycle->own, cycle->roster, now);
+		result = state_restore_hosts(state, config, &cycle->around, cycle->roster, now);
 	roster_free(known);
 	state_free(state);
 	return result < 0 ? error_no_memory(error) : 0;
@@ -162,18 +188,26 @@ static void take_host_answer(struct resolution *resolution, size_t index, enum f
 	const struct answer *answer)
 {
 	struct cycle *cycle = resolution->cycle;
-	const char *name = cycle->roster->hosts[index].name;
+	size_t first = index;
 
-	/* One question serves all hosts of that name, whatever their guards. */
-	for (; index < cycle->roster->host_count; index++) {
+	/* One question serves several hosts of that name, whatever their guards. */
+	for (; roster_same_name(cycle->roster, first, index); index++) {
 		struct host *host = &cycle->roster->hosts[index];
 		struct answer guarded;
+		bool had_answer;
+		int changed;
 
-		if (strcmp(host->name, name) != 0)
-			break;
-		guarded = answer_guard(answer, &cycle->config->guards[host->guard], &cycle->own);
-		if (host_take(host, family, &guarded, cycle->roster->linger[index], cycle->now) < 0)
+		if (!roster_same_question(cycle->roster, first, index))
+			continue;
+		guarded = answer_guard(answer, &cycle->config->guards[host->guard], &cycle->around);
+		had_answer = host->lookup[family].good != 0;
+		changed =
+			host_take(host, family, &guarded, cycle->roster->linger[index], cycle->now);
+		if (changed < 0)
 			resolution->failed = true;
+		if (changed > 0)
+			host_count_change(
+				host, had_answer, cycle->config->changes_per_hour, cycle->now);
 	}
 }
 
@@ -181,13 +215,17 @@ static void take_answer(void *context, uint64_t tag, const struct answer *answer
 {
 	struct resolution *resolution = context;
 	size_t index = (size_t)(tag / TAG_KINDS);
+	struct answer guarded;
+	struct srv *srv;
 	int changed;
 
 	if (tag % TAG_KINDS != TAG_SRV) {
 		take_host_answer(resolution, index, (enum family)(tag % TAG_KINDS), answer);
 		return;
 	}
-	changed = srv_take(&resolution->cycle->roster->srvs[index], answer, resolution->cycle->now);
+	srv = &resolution->cycle->roster->srvs[index];
+	guarded = srv->validated ? answer_need_validated(answer) : *answer;
+	changed = srv_take(srv, &guarded, resolution->cycle->now);
 	if (changed < 0)
 		resolution->failed = true;
 	if (changed > 0)
@@ -201,18 +239,20 @@ static int ask_all(struct cycle *cycle, struct resolver *resolver, bool srvs)
 	static const enum dns_type types[] = {[FAMILY_IPV4] = DNS_A, [FAMILY_IPV6] = DNS_AAAA};
 
 	for (size_t i = 0; srvs && i < roster->srv_count; i++) {
-		if (resolver_ask(resolver, roster->srvs[i].name, DNS_SRV, i * TAG_KINDS + TAG_SRV) <
-			0)
+		if (resolver_ask(resolver, roster->srvs[i].name, DNS_SRV,
+			    roster->srvs[i].validated ? RESOLVER_VALIDATED : RESOLVER_ANY,
+			    i * TAG_KINDS + TAG_SRV) < 0)
 			return -ENOMEM;
 	}
 	for (size_t i = 0; i < roster->host_count; i++) {
-		if (i > 0 && strcmp(roster->hosts[i - 1].name, roster->hosts[i].name) == 0)
+		if (!roster_is_first_of_question(roster, i))
 			continue;
 		for (uint64_t family = 0; family < FAMILY_COUNT; family++) {
 			if (!srvs && roster->hosts[i].lookup[family].asked == cycle->now &&
 				roster->hosts[i].lookup[family].last != ANSWER_NEVER)
 				continue;
 			if (resolver_ask(resolver, roster->hosts[i].name, types[family],
+				    roster->hosts[i].validated ? RESOLVER_VALIDATED : RESOLVER_ANY,
 				    i * TAG_KINDS + family) < 0)
 				return -ENOMEM;
 		}
@@ -251,6 +291,8 @@ static int resolve_once(struct cycle *cycle, bool first, struct resolution *reso
 		.server_count = config->resolver.server_count,
 		.timeout_ms = config->resolver.timeout_ms,
 		.in_flight = config->resolver.in_flight,
+		.trusted = config->resolver.trusted,
+		.trusted_count = config->resolver.trusted_count,
 	};
 	struct resolver *resolver = NULL;
 	struct resolver_stats stats;
@@ -303,6 +345,33 @@ static int expire(struct cycle *cycle)
 	roster_free(cycle->roster);
 	cycle->roster = roster;
 	return 0;
+}
+
+void cycle_judge_flapping(struct cycle *cycle)
+{
+	for (size_t i = 0; i < cycle->roster->host_count; i++)
+		changes_judge(&cycle->roster->hosts[i].changes, cycle->config->changes_per_hour,
+			cycle->now);
+}
+
+int cycle_record(struct cycle *cycle, struct error *error)
+{
+	struct history_writer writer = {0};
+	char *path = record_path(cycle->state_path);
+	struct text listing = {0};
+	int result = path ? 0 : error_no_memory(error);
+
+	if (result == 0) {
+		record_listing(
+			cycle->config, cycle->roster, cycle->now, cycle->clock.at.wall, &listing);
+		result = listing.failed ? error_no_memory(error) : 0;
+	}
+	if (result == 0)
+		result = history_file_look(&writer, path, HISTORY_SYNC, cycle->clock.at.wall,
+			text_string(&listing), listing.length, error);
+	text_free(&listing);
+	free(path);
+	return result;
 }
 
 int cycle_build(struct cycle *cycle, struct error *error)
@@ -475,7 +544,7 @@ static int list_talkers(struct cycle *cycle, struct kernel *kernel, struct error
 	struct talker *list = NULL, *grown;
 	size_t count = 0, room;
 	int result = kernel_talkers(
-		kernel, cycle->config, &cycle->own, &list, &count, &cycle->blind, error);
+		kernel, cycle->config, &cycle->around.own, &list, &count, &cycle->blind, error);
 
 	if (result < 0)
 		return result;
@@ -698,13 +767,15 @@ static int refuse_foreign(const struct cycle *cycle, struct error *error)
 {
 	return error_set(error, -EPERM,
 		"end that process (`nft monitor` shows who changes it), or give sipfence another "
-		"table name (nftables: {table: …})",
+		"table name (nftables: {table: NAME})",
 		"the table inet %s belongs to another running process, which alone may change it",
 		cycle->ruleset->table);
 }
 
 int cycle_apply(struct cycle *cycle, struct kernel *kernel, struct error *error)
 {
+	struct error reason = {0};
+
 	for (int i = 0; i < APPLY_TRIES; i++) {
 		bool foreign = cycle->observed->owned && !cycle->observed->ours;
 		int result = KERNEL_MOVED;
@@ -725,9 +796,14 @@ int cycle_apply(struct cycle *cycle, struct kernel *kernel, struct error *error)
 		if (result == KERNEL_NO_LOCK)
 			cycle->lock = cycle->ruleset->lock = false;
 		cycle->retries++;
-		result = cycle_compare(cycle, kernel, error);
+		result = cycle_compare(cycle, kernel, &reason);
+		if (result < 0 && cycle->touched)
+			return error_set(error, result, reason.next,
+				"the change was sent, but it is not known whether it is in force: "
+				"%s",
+				reason.what);
 		if (result < 0)
-			return result;
+			return error_set(error, result, reason.next, "%s", reason.what);
 	}
 	return error_set(error, -EAGAIN, "find out who does that (`nft monitor`), and try again",
 		"another program changes the firewall without a pause; gave up after %d tries",
@@ -749,7 +825,8 @@ void cycle_relax(struct cycle *cycle)
 void cycle_clear(struct cycle *cycle)
 {
 	cycle_relax(cycle);
-	free((void *)cycle->own.addrs);
+	free((void *)cycle->around.own.addrs);
+	geo_free(cycle->geo);
 	roster_free(cycle->roster);
 	text_free(&cycle->snapshot);
 	text_free(&cycle->journal);

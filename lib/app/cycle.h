@@ -16,6 +16,7 @@
 #include "allowlist.h"
 #include "config.h"
 #include "error.h"
+#include "geo.h"
 #include "kernel.h"
 #include "plan.h"
 #include "resolver.h"
@@ -44,7 +45,8 @@ struct cycle {
 	 */
 	bool lock;
 
-	struct own_addresses own;
+	struct surroundings around;
+	struct geo *geo; /* what `around` looks addresses up in */
 	struct roster *roster;
 	struct resolver_stats dns;
 	struct allowlist allowlist;
@@ -74,8 +76,12 @@ typedef void cycle_progress_fn(void *context, size_t done, size_t total);
 int cycle_start(struct cycle *cycle, const struct config *config, const char *state_path,
 	bool read_only, const struct clock_reading *reading, struct text *notes,
 	struct error *error);
+/* Of a zeroed cycle with a config: this machine's addresses, and the databases. */
+int cycle_look_around(struct cycle *cycle, struct error *error);
 int cycle_resolve(
 	struct cycle *cycle, cycle_progress_fn *progress, void *context, struct error *error);
+/* After the last answer: which names change too often (core/flapping.h). */
+void cycle_judge_flapping(struct cycle *cycle);
 int cycle_build(struct cycle *cycle, struct error *error);
 /* The second half of it: for a caller that has dropped already what is out of time. */
 int cycle_ruleset(struct cycle *cycle, struct error *error);
@@ -84,6 +90,8 @@ int cycle_compare(struct cycle *cycle, struct kernel *kernel, struct error *erro
 int cycle_compare_with_nothing(struct cycle *cycle, struct error *error);
 /* With the ports that the config enforces; `taken_back`: with those that were enforced before. */
 int cycle_save(struct cycle *cycle, bool taken_back, struct error *error);
+/* Who has which address now, into the history beside the state file. */
+int cycle_record(struct cycle *cycle, struct error *error);
 /* What cycle_save() would write, and where its journal is (to be freed). -ENOMEM; NULL. */
 int cycle_print_state(const struct cycle *cycle, bool taken_back, struct text *text);
 char *cycle_journal_path(const char *state_path);

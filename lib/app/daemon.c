@@ -5,6 +5,7 @@
 #include "control.h"
 #include "control_json.h"
 #include "follow.h"
+#include "hooks.h"
 #include "loop.h"
 #include "news.h"
 #include "notify.h"
@@ -41,6 +42,7 @@ struct daemon {
 	struct follow *follow;
 	struct notify notify;
 	struct news news;
+	struct hooks *hooks; /* NULL: not yet */
 	struct waiting *waiting;
 	/* What the loop watches of the engine's, and when it was so. */
 	int resolver_fd, kernel_fd;
@@ -60,6 +62,7 @@ static void log_event(void *context, const struct event *event)
 	struct daemon *daemon = context;
 
 	news_note(&daemon->news, event);
+	hooks_note(daemon->hooks, event, clock_wall());
 	if (event->level != EVENT_UNSAID)
 		daemon->options->log(daemon->options->context, event);
 }
@@ -158,6 +161,7 @@ static struct view view_now(const struct daemon *daemon)
 	struct view view = view_of_engine(daemon->engine, daemon->options->version, &now);
 
 	view.refused = daemon->refused.length ? text_string(&daemon->refused) : NULL;
+	view.hooks = hooks_summary(daemon->hooks);
 	return view;
 }
 
@@ -300,7 +304,10 @@ static int reload(struct daemon *daemon, struct text *messages, struct error *er
 	struct text archive = {0};
 	int result = config_load(path, &config, &archive, messages);
 
-	if (result < 0) {
+	if (result == -ENOMEM || (result < 0 && messages->length == 0)) {
+		error_set(error, result, "ask for the reload again; all is as it was",
+			"cannot read the config %s: %s", path, strerror(-result));
+	} else if (result < 0) {
 		size_t line = strcspn(text_string(messages), "\n");
 
 		error_set(error, -EINVAL,
@@ -328,6 +335,7 @@ static int reload(struct daemon *daemon, struct text *messages, struct error *er
 		return error->code;
 	}
 	text_clear(&daemon->refused);
+	hooks_configure(daemon->hooks, engine_config(daemon->engine)->on_change);
 	say(daemon, EVENT_NOTICE, "reload", "result", "done");
 	return 0;
 }
@@ -477,6 +485,23 @@ static void say_start(struct daemon *daemon, const struct config *config)
 	event_clear(&event);
 }
 
+/* Without hooks the daemon does its work all the same. */
+static void open_hooks(struct daemon *daemon, const struct config *config)
+{
+	const struct hooks_options options = {
+		.loop = daemon->loop,
+		.log = log_event,
+		.context = daemon,
+		.on_change = config->on_change,
+		.helper = daemon->options->helper,
+		.problem = &daemon->options->helper_problem,
+	};
+	struct error error = {0};
+
+	if (hooks_open(&daemon->hooks, &options, &error) < 0)
+		say_error(daemon, "hook", &error);
+}
+
 static void say_config_error(struct daemon *daemon)
 {
 	struct error error = {0};
@@ -564,6 +589,7 @@ static int64_t next_due(const struct daemon *daemon)
 	if (daemon->control)
 		due = earlier(due, control_due(daemon->control));
 	due = earlier(due, daemon->extras_due);
+	due = earlier(due, hooks_due(daemon->hooks));
 	if (daemon->notify.watchdog_ms)
 		due = earlier(due, daemon->watchdog_due);
 	return due;
@@ -585,6 +611,7 @@ static int loop_once(struct daemon *daemon, struct error *error)
 	if (daemon->control)
 		control_tick(daemon->control, now.boot_ms);
 	open_extras(daemon, now.boot_ms);
+	hooks_tick(daemon->hooks, now.boot_ms);
 	feed_watchdog(daemon, now.boot_ms);
 	return 0;
 }
@@ -641,6 +668,7 @@ int daemon_run(const struct daemon_options *options, struct config *config, stru
 		config_free(config);
 		goto out;
 	}
+	open_hooks(&daemon, config);
 	result = start_engine(&daemon, config, error);
 	if (result < 0)
 		goto out;
@@ -663,6 +691,7 @@ out:
 	if (daemon.follow)
 		loop_forget(daemon.loop, follow_fd(daemon.follow));
 	follow_close(daemon.follow);
+	daemon.hooks = hooks_close(daemon.hooks);
 	engine_free(daemon.engine);
 	loop_free(daemon.loop);
 	notify_close(&daemon.notify);

@@ -12,6 +12,7 @@
 #include "config.h"
 #include "engine.h"
 #include "error.h"
+#include "helper.h"
 #include "text.h"
 
 struct daemon_options {
@@ -27,6 +28,9 @@ struct daemon_options {
 	const char *resolv_conf; /* the file whose changes are followed */
 	engine_log_fn *log;	 /* gets everything that there is to say */
 	void *context;		 /* for `log` */
+	/* Runs on_change of the config (helper.h); fd -1: there is none. Taken over. */
+	struct helper helper;
+	struct error helper_problem; /* why there is none, or what will keep hooks from running */
 };
 
 /*

@@ -18,7 +18,7 @@ static struct clock_reading reading_of(const struct engine *engine, const struct
 void engine_advance(struct engine *engine, const struct moment *now)
 {
 	struct steady *clock = &engine->cycle.clock;
-	struct clock_reading reading = reading_of(engine, now);
+	struct clock_reading reading = reading_of(engine, now), before = clock->at;
 	int64_t passed = reading.boottime - clock->at.boottime;
 
 	if (passed > 0)
@@ -26,6 +26,7 @@ void engine_advance(struct engine *engine, const struct moment *now)
 	clock->at = reading;
 	engine->cycle.now = clock->now;
 	engine->now_ms = now->boot_ms;
+	engine_history_clock(engine, &before);
 }
 
 /* --- A new roster --- */
@@ -65,8 +66,8 @@ static void remake_roster(struct engine *engine)
 	struct question_index index;
 	struct roster *roster;
 
-	if (roster_inherit(engine->config, engine->cycle.roster, engine->config, &engine->cycle.own,
-		    engine->cycle.now, &roster) < 0)
+	if (roster_inherit(engine->config, engine->cycle.roster, engine->config,
+		    &engine->cycle.around, engine->cycle.now, &roster) < 0)
 		return; /* the next step tries again */
 	if (make_index(engine, engine->config, roster, &index) < 0) {
 		roster_free(roster);
@@ -75,6 +76,7 @@ static void remake_roster(struct engine *engine)
 	take_index(engine, &index);
 	roster_free(engine->cycle.roster);
 	engine->cycle.roster = roster;
+	engine_history_look_again(engine);
 	engine_schedule_expiries(engine);
 	engine_doubt(engine);
 }
@@ -111,6 +113,8 @@ struct engine *engine_free(struct engine *engine)
 	kernel_network_close(engine->network);
 	disk_close(engine->disk);
 	free(engine->journal_path);
+	free(engine->history.path);
+	text_free(&engine->history.lines);
 	kernel_close(engine->kernel);
 	question_index_clear(&engine->index);
 	cycle_clear(&engine->cycle);
@@ -153,7 +157,8 @@ int engine_start(struct engine *engine, const struct moment *now, struct error *
 
 	engine->now_ms = now->boot_ms;
 	engine->journal_path = cycle_journal_path(engine->options.state_path);
-	if (!engine->journal_path)
+	engine->history.path = record_path(engine->options.state_path);
+	if (!engine->journal_path || !engine->history.path)
 		return error_no_memory(error);
 	result = disk_open(&engine->disk, error);
 	if (result == 0)
@@ -167,7 +172,9 @@ int engine_start(struct engine *engine, const struct moment *now, struct error *
 		result = load(engine, now, error);
 	if (result < 0)
 		return result;
-	engine->started_at = engine->cycle.now;
+	engine->started_at = engine->history.judged = engine->cycle.now;
+	engine_history_look_again(engine);
+	engine_log_databases(engine);
 	result = engine_install(engine, error);
 	if (result < 0)
 		return result;
@@ -209,7 +216,7 @@ int64_t engine_due(const struct engine *engine, const struct moment *now)
 		schedule_first(&engine->index.questions), schedule_first(&engine->index.expiries));
 	int wait = engine->resolver ? resolver_wait_ms(engine->resolver) : -1;
 
-	due = min64(due, engine->compare.at);
+	due = min64(due, min64(engine->compare.at, engine_history_due(engine)));
 	if (!engine->save.under_way)
 		due = min64(due, engine->save.at);
 	if (engine->srv_changed)
@@ -238,6 +245,7 @@ void engine_step(struct engine *engine, const struct moment *now)
 	engine_resolve(engine);
 	settle_roster(engine);
 	engine_flush(engine);
+	engine_log_databases(engine);
 	engine_log_left_out(engine);
 	engine_write_state(engine);
 }
@@ -253,9 +261,9 @@ static int inherit_cycle(struct engine *engine, const struct config *config, str
 		.clock = old->clock,
 		.now = old->now,
 		.lock = config->lock};
-	if (kernel_own_addresses(&cycle->own, error) < 0)
+	if (cycle_look_around(cycle, error) < 0)
 		return error->code;
-	if (roster_inherit(config, old->roster, engine->config, &cycle->own, cycle->now,
+	if (roster_inherit(config, old->roster, engine->config, &cycle->around, cycle->now,
 		    &cycle->roster) < 0)
 		return error_no_memory(error);
 	return cycle_build(cycle, error);
@@ -306,6 +314,7 @@ int engine_reload(
 	take_index(engine, &index);
 	engine_schedule_expiries(engine);
 	engine_take_stock(engine);
+	engine_history_look_again(engine);
 	if (strcmp(config->table, old->table) != 0)
 		remove_former_table(engine, old->table);
 	cycle_clear(&former);
@@ -371,7 +380,12 @@ const struct ledger *engine_ledger(const struct engine *engine)
 
 const struct own_addresses *engine_own_addresses(const struct engine *engine)
 {
-	return &engine->cycle.own;
+	return &engine->cycle.around.own;
+}
+
+const struct geo *engine_geo(const struct engine *engine)
+{
+	return engine->cycle.geo;
 }
 
 uint32_t engine_epoch(const struct engine *engine)
@@ -399,7 +413,7 @@ struct engine_summary engine_summary(const struct engine *engine)
 
 int64_t engine_next_question(const struct engine *engine, size_t host, enum family family)
 {
-	while (!roster_is_first_of_name(engine->cycle.roster, host))
-		host--;
-	return schedule_due(&engine->index.questions, question_of(host, family));
+	size_t asked = roster_first_of_question(engine->cycle.roster, host);
+
+	return schedule_due(&engine->index.questions, question_of(asked, family));
 }

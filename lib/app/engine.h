@@ -18,6 +18,7 @@
 #include "config.h"
 #include "error.h"
 #include "event.h"
+#include "geo.h"
 #include "kernel.h"
 #include "ledger.h"
 #include "resolver.h"
@@ -100,6 +101,7 @@ const struct steady *engine_clock(const struct engine *engine); /* as of the las
 /* NULL while nothing is known of the kernel's table. */
 const struct ledger *engine_ledger(const struct engine *engine);
 const struct own_addresses *engine_own_addresses(const struct engine *engine);
+const struct geo *engine_geo(const struct engine *engine); /* NULL: the config needs none */
 /* Changes when what the roster points to was made anew. */
 uint32_t engine_epoch(const struct engine *engine);
 struct engine_summary {

@@ -247,6 +247,7 @@ void engine_flush(struct engine *engine)
 {
 	/* Queued first: unless the disk is slow, who starts after us knows what the kernel does. */
 	engine_write_journal(engine);
+	engine_history_write(engine);
 	if (engine->ledger && engine->compare.at > engine->now_ms && !engine->compare.refused &&
 		ledger_is_dirty(engine->ledger) && commit_changes(engine) != 0) {
 		/* The table is not what it was: read it; at once, or when that is due again. */

@@ -64,6 +64,28 @@ void engine_log_error(struct engine *engine, const char *name, const struct erro
 	engine_log(engine, &event);
 }
 
+void engine_log_databases(struct engine *engine)
+{
+	struct geo *geo = engine->cycle.geo;
+	enum geo_kind kind;
+
+	while (geo_news(geo, &kind)) {
+		struct geo_database database = geo_database(geo, kind);
+		struct event event;
+
+		event_begin(&event, database.state == GEO_FOUND ? EVENT_NOTICE : EVENT_WARNING,
+			"geoip");
+		event_put(&event, "database", geo_kind_name(kind));
+		event_put(&event, "state", geo_state_name(database.state));
+		event_put(&event, "path", database.path);
+		if (database.state != GEO_FOUND) {
+			event_put(&event, "error", database.error.what);
+			event_put(&event, "next", database.error.next);
+		}
+		engine_log(engine, &event);
+	}
+}
+
 static void put_ids(struct event *event, const struct engine *engine, const struct binding *first,
 	const struct binding *end, enum owner_kind kind)
 {
@@ -149,6 +171,24 @@ void engine_log_change(
 	engine_log_one_of_many(engine, &event);
 }
 
+void engine_log_flapping(struct engine *engine, size_t index)
+{
+	const struct host *host = &engine->cycle.roster->hosts[index];
+	bool begun = changes_flapping(host->changes);
+	struct event event;
+
+	event_begin(&event, begun ? EVENT_WARNING : EVENT_NOTICE, "flapping");
+	put_owners(&event, engine, index);
+	event_put(&event, "host", host->name);
+	event_put(&event, "state", begun ? "begun" : "ended");
+	event_put_number(&event, "changes", changes_within(host->changes, engine->cycle.now));
+	if (begun)
+		event_put(&event, "next",
+			"its addresses are taken all the same; find out who changes the record so "
+			"often, or raise limits.changes-per-hour");
+	engine_log_one_of_many(engine, &event);
+}
+
 static void put_srv_owners(struct event *event, const struct engine *engine, const char *name)
 {
 	const struct config *config = engine->config;
@@ -189,18 +229,34 @@ static enum event_level state_level(enum host_state state)
 	return state == HOST_FRESH ? EVENT_NOTICE : EVENT_WARNING;
 }
 
-static void put_refusal(struct event *event, const struct host *host)
+static void put_next(struct event *event, const struct lookup *lookup)
+{
+	const char *next = answer_reason_next((enum answer_reason)lookup->reason);
+
+	if (*next)
+		event_put(event, "next", next);
+}
+
+static void put_refusal(struct event *event, const struct engine *engine, const struct host *host)
 {
 	enum family family = host_deciding_family(host);
 	const struct lookup *lookup = &host->lookup[family];
+	const struct addr *culprit = host_culprit(host, family);
+	struct text reason = {0};
 
-	event_put(event, "reason", answer_reason_text((enum answer_reason)lookup->reason));
+	answer_refusal_print((enum answer_reason)lookup->reason, NULL, &host->origin[family],
+		&engine->config->guards[host->guard], &reason);
+	event_put(event, "reason", text_string(&reason));
+	event->line.failed |= reason.failed;
+	text_free(&reason);
 	event_put(event, "type", type_name(family));
-	if (lookup->reason != REASON_TOO_MANY)
-		event_put_addrs(event, "address", &host->culprit[family], 1);
+	if (culprit)
+		event_put_addrs(event, "address", culprit, 1);
+	put_next(event, lookup);
 }
 
-static void put_reason(struct event *event, const struct host *host, enum host_state state)
+static void put_reason(struct event *event, const struct engine *engine, const struct host *host,
+	enum host_state state)
 {
 	enum family family = host_deciding_family(host);
 	const struct lookup *lookup = &host->lookup[family];
@@ -214,13 +270,14 @@ static void put_reason(struct event *event, const struct host *host, enum host_s
 			lookup->last == ANSWER_NO_NAME ? "no such name" : "no data");
 		return;
 	case HOST_REFUSED:
-		put_refusal(event, host);
+		put_refusal(event, engine, host);
 		return;
 	case HOST_NEVER:
 	case HOST_HELD:
 	case HOST_EXPIRED:
 		event_put(event, "reason", answer_reason_text((enum answer_reason)lookup->reason));
 		event_put(event, "type", type_name(family));
+		put_next(event, lookup);
 		return;
 	}
 }
@@ -249,18 +306,19 @@ void engine_log_state(struct engine *engine, size_t index)
 	event_put(&event, "host", host->name);
 	event_put(&event, "state", host_state_name(state));
 	event_put(&event, "was", host_state_name((enum host_state)(was & STATE_MASK)));
-	put_reason(&event, host, state);
+	put_reason(&event, engine, host, state);
 	engine_log_one_of_many(engine, &event);
 }
 
 void engine_log_srv_state(struct engine *engine, struct srv *srv)
 {
-	enum host_state state = srv_state(srv), was = (enum host_state)srv->told;
+	uint8_t telling = srv_telling(srv);
+	enum host_state state = srv_state(srv), was = (enum host_state)(srv->told & STATE_MASK);
 	struct event event;
 
-	if (state == was || srv->lookup.last == ANSWER_NEVER)
+	if (telling == srv->told || srv->lookup.last == ANSWER_NEVER)
 		return;
-	srv->told = (uint8_t)state;
+	srv->told = telling;
 	if (was == HOST_UNTOLD && state == HOST_FRESH)
 		return;
 	event_begin(&event, state_level(state), "state");
@@ -272,8 +330,10 @@ void engine_log_srv_state(struct engine *engine, struct srv *srv)
 	if (state == HOST_GONE)
 		event_put(&event, "reason",
 			srv->lookup.last == ANSWER_NO_NAME ? "no such name" : "no data");
-	else if (state != HOST_FRESH)
+	else if (state != HOST_FRESH) {
 		event_put(&event, "reason",
 			answer_reason_text((enum answer_reason)srv->lookup.reason));
+		put_next(&event, &srv->lookup);
+	}
 	engine_log_one_of_many(engine, &event);
 }

@@ -65,6 +65,8 @@ static void expire_later(struct engine *engine, size_t host)
 
 	lingers_of(engine, host, linger);
 	when = host_expires(&engine->cycle.roster->hosts[host], &timing, linger, engine->cycle.now);
+	when = min64(when, changes_end(engine->cycle.roster->hosts[host].changes,
+				   engine->config->changes_per_hour));
 	if (when == INT64_MAX)
 		schedule_cancel(&engine->index.expiries, host);
 	else
@@ -105,18 +107,34 @@ static void note_host(struct engine *engine, size_t host, const struct former *f
 		engine_doubt(engine);
 }
 
+static void judge_flapping(struct engine *engine, size_t index)
+{
+	struct host *host = &engine->cycle.roster->hosts[index];
+
+	if (!changes_judge(&host->changes, engine->config->changes_per_hour, engine->cycle.now))
+		return;
+	engine_log_flapping(engine, index);
+	changes_say(host->changes);
+	cycle_note_host(&engine->cycle, host);
+	engine_save_soon(engine);
+}
+
 static void expire_host(struct engine *engine, size_t index)
 {
 	struct host *host = &engine->cycle.roster->hosts[index];
 	struct timing timing = timing_of(engine);
 	struct prior prior[FAMILY_COUNT] = {
 		engine_prior(host, FAMILY_IPV4), engine_prior(host, FAMILY_IPV6)};
+	struct record_host before;
 	struct former former;
 	bool left;
 
+	record_copy(host, &before);
 	former.count = host_list_addrs(host, former.addrs);
 	left = host_expire(host, &timing, engine->cycle.roster->linger[index], engine->cycle.now);
 	note_host(engine, index, &former);
+	engine_history_note(engine, index, &before);
+	judge_flapping(engine, index);
 	expire_later(engine, index);
 	if (!left)
 		return;
@@ -163,6 +181,7 @@ void engine_expire_due(struct engine *engine)
 		else
 			expire_srv(engine, item - engine->index.hosts);
 	}
+	engine->history.judged = engine->cycle.now;
 }
 
 /* --- Answers --- */
@@ -248,13 +267,13 @@ static bool same_network(const struct own_addresses *a, const struct own_address
 
 void engine_follow_network(struct engine *engine)
 {
-	struct own_addresses own, before = engine->cycle.own;
+	struct own_addresses own, before = engine->cycle.around.own;
 	bool same;
 
 	/* If they can't be read, the old ones do until the next change. */
 	if (!kernel_network_read(engine->network) || kernel_own_addresses(&own, NULL) < 0)
 		return;
-	engine->cycle.own = own;
+	engine->cycle.around.own = own;
 	same = same_network(&before, &own);
 	free((void *)before.addrs);
 	if (same || engine->now_ms < engine->network_due)
@@ -287,6 +306,14 @@ static void judge_dns(struct engine *engine, size_t question, const struct answe
 {
 	uint32_t streak = engine->streak;
 
+	if (answer->kind == ANSWER_COULD_NOT_ASK && answer->reason == REASON_NO_TRUSTED) {
+		/* Nobody was asked: no sign that DNS is dead, nor one that can show its life. */
+		if (!engine->index.streaks[question]) {
+			engine->index.streaks[question] = streak;
+			engine->index.bad++;
+		}
+		return;
+	}
 	if (answer->kind == ANSWER_COULD_NOT_ASK) {
 		judge_failure(engine, question, answer->reason);
 		return;
@@ -330,11 +357,14 @@ static void take_for_host(
 	struct cycle *cycle = &engine->cycle;
 	struct host *host = &cycle->roster->hosts[index];
 	struct answer guarded =
-		answer_guard(answer, &engine->config->guards[host->guard], &cycle->own);
+		answer_guard(answer, &engine->config->guards[host->guard], &cycle->around);
 	struct prior prior = engine_prior(host, family);
+	bool had_answer = host->lookup[family].good != 0;
+	struct record_host before;
 	struct former former;
 	int changed;
 
+	record_copy(host, &before);
 	former.count = host_list_addrs(host, former.addrs);
 	changed =
 		host_take(host, family, &guarded, cycle->roster->linger[index], engine->cycle.now);
@@ -347,9 +377,13 @@ static void take_for_host(
 	}
 	if (changed > 0) {
 		note_host(engine, index, &former);
+		engine_history_note(engine, index, &before);
+		host_count_change(
+			host, had_answer, engine->config->changes_per_hour, engine->cycle.now);
 		cycle_note_host(cycle, host);
 		engine_save_soon(engine);
 		engine_log_change(engine, index, family, &prior);
+		judge_flapping(engine, index);
 	}
 	expire_later(engine, index);
 	engine_log_state(engine, index);
@@ -361,11 +395,10 @@ static void take_host_answer(struct engine *engine, size_t question, const struc
 	size_t first = question / FAMILY_COUNT;
 	enum family family = (enum family)(question % FAMILY_COUNT);
 
-	/* One question serves all hosts of that name, whatever their guards. */
-	for (size_t i = first; i < roster->host_count; i++) {
-		if (i > first && roster_is_first_of_name(roster, i))
-			break;
-		take_for_host(engine, i, family, answer);
+	/* One question serves several hosts of that name, whatever their guards. */
+	for (size_t i = first; roster_same_name(roster, first, i); i++) {
+		if (roster_same_question(roster, first, i))
+			take_for_host(engine, i, family, answer);
 	}
 }
 
@@ -373,7 +406,8 @@ static void take_srv_answer(struct engine *engine, size_t srv_index, const struc
 {
 	struct srv *srv = &engine->cycle.roster->srvs[srv_index];
 	uint64_t names = srv_names_hash(srv);
-	int changed = srv_take(srv, answer, engine->cycle.now);
+	struct answer guarded = srv->validated ? answer_need_validated(answer) : *answer;
+	int changed = srv_take(srv, &guarded, engine->cycle.now);
 
 	if (changed > 0) {
 		note_srv(engine, srv, names);
@@ -429,6 +463,8 @@ static int open_resolver(struct engine *engine, struct error *error)
 		.server_count = config->resolver.server_count,
 		.timeout_ms = config->resolver.timeout_ms,
 		.in_flight = config->resolver.in_flight,
+		.trusted = config->resolver.trusted,
+		.trusted_count = config->resolver.trusted_count,
 	};
 
 	return resolver_new(&engine->resolver, &options, take_answer, engine, error);
@@ -439,15 +475,20 @@ static int ask(struct engine *engine, size_t question)
 	static const enum dns_type types[] = {[FAMILY_IPV4] = DNS_A, [FAMILY_IPV6] = DNS_AAAA};
 	const struct roster *roster = engine->cycle.roster;
 	size_t hosts = engine->index.hosts;
+	const struct host *host;
 	uint64_t tag;
 
 	engine->index.flags[question] ^= QUESTION_ODD;
 	tag = tag_of(engine, question);
-	if (question >= hosts * FAMILY_COUNT)
-		return resolver_ask(engine->resolver,
-			roster->srvs[question - hosts * FAMILY_COUNT].name, DNS_SRV, tag);
-	return resolver_ask(engine->resolver, roster->hosts[question / FAMILY_COUNT].name,
-		types[question % FAMILY_COUNT], tag);
+	if (question >= hosts * FAMILY_COUNT) {
+		const struct srv *srv = &roster->srvs[question - hosts * FAMILY_COUNT];
+
+		return resolver_ask(engine->resolver, srv->name, DNS_SRV,
+			srv->validated ? RESOLVER_VALIDATED : RESOLVER_ANY, tag);
+	}
+	host = &roster->hosts[question / FAMILY_COUNT];
+	return resolver_ask(engine->resolver, host->name, types[question % FAMILY_COUNT],
+		host->validated ? RESOLVER_VALIDATED : RESOLVER_ANY, tag);
 }
 
 static void ask_due(struct engine *engine)

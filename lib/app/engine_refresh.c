@@ -36,8 +36,11 @@ static bool want_name(struct engine *engine, const char *name, uint64_t ticket, 
 	}
 	if (low == roster->host_count || strcmp(roster->hosts[low].name, name) != 0)
 		return srv;
-	for (int family = 0; family < FAMILY_COUNT; family++)
-		want(engine, question_of(low, (enum family)family), ticket, outstanding);
+	for (size_t i = low; roster_same_name(roster, low, i); i++) {
+		for (int family = 0;
+			roster_is_first_of_question(roster, i) && family < FAMILY_COUNT; family++)
+			want(engine, question_of(i, (enum family)family), ticket, outstanding);
+	}
 	return true;
 }
 
@@ -46,8 +49,8 @@ static void want_all(struct engine *engine, uint64_t ticket, size_t *outstanding
 	const struct roster *roster = engine->cycle.roster;
 
 	for (size_t i = 0; i < roster->host_count; i++) {
-		for (int family = 0; roster_is_first_of_name(roster, i) && family < FAMILY_COUNT;
-			family++)
+		for (int family = 0;
+			roster_is_first_of_question(roster, i) && family < FAMILY_COUNT; family++)
 			want(engine, question_of(i, (enum family)family), ticket, outstanding);
 	}
 	for (size_t i = 0; i < roster->srv_count; i++)

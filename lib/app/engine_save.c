@@ -103,6 +103,10 @@ static void take_results(struct engine *engine)
 	struct disk_result result;
 
 	while (disk_take_result(engine->disk, &result)) {
+		if (result.history) {
+			engine_history_take(engine, &result);
+			continue;
+		}
 		if (result.save) {
 			end_save(engine, result.result, &result.error);
 			continue;
@@ -126,6 +130,7 @@ int engine_save(struct engine *engine, const struct moment *now, struct error *e
 {
 	engine_advance(engine, now);
 	engine_write_journal(engine);
+	engine_history_end(engine);
 	disk_wait(engine->disk);
 	take_results(engine);
 	begin_save(engine);

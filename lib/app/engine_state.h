@@ -7,6 +7,7 @@
 #include "disk.h"
 #include "engine.h"
 #include "question_index.h"
+#include "record.h"
 
 enum {
 	TICKETS = 64, /* refreshes under way whose end is known */
@@ -18,6 +19,16 @@ static inline int64_t min64(int64_t a, int64_t b)
 {
 	return a < b ? a : b;
 }
+
+struct engine_history {
+	char *path;
+	struct text lines; /* to be queued */
+	int64_t look_at, alive_at;
+	int64_t judged; /* what lingers was looked at then: steady seconds */
+	bool recording; /* what is queued is going to be on the disk, as far as is known */
+	bool begun;	/* a look has worked */
+	bool missed;	/* since then, or since the start; and that was said */
+};
 
 struct engine {
 	struct engine_options options;
@@ -59,6 +70,7 @@ struct engine {
 		size_t journal_size; /* bytes that a save makes needless, */
 		size_t covered;	     /* these of them the one that is under way */
 	} save;
+	struct engine_history history;
 	struct {
 		uint64_t id;
 		size_t outstanding;
@@ -86,6 +98,21 @@ void engine_write_journal(struct engine *engine);
 /* Begins to save if that is due, and takes the results of what was written. */
 void engine_write_state(struct engine *engine);
 void engine_log_save_failure(struct engine *engine, const struct error *error);
+
+/* --- engine_history.c: who had which address when --- */
+
+/* The host is another one than `before`. */
+void engine_history_note(struct engine *engine, size_t host, const struct record_host *before);
+/* The clocks were that at the last call. */
+void engine_history_clock(struct engine *engine, const struct clock_reading *before);
+/* Config or roster were made anew. */
+void engine_history_look_again(struct engine *engine);
+/* Queues what was noted, and what is due. */
+void engine_history_write(struct engine *engine);
+void engine_history_take(struct engine *engine, const struct disk_result *result);
+int64_t engine_history_due(const struct engine *engine);
+/* The process ends. */
+void engine_history_end(struct engine *engine);
 
 /* --- engine_names.c: asking, answers, expiries --- */
 
@@ -119,7 +146,11 @@ void engine_log_change(
 void engine_log_targets(struct engine *engine, const struct srv *srv);
 /* Says the state if it is not the one that was told last. */
 void engine_log_state(struct engine *engine, size_t host);
+/* The name has begun to flap, or ended. */
+void engine_log_flapping(struct engine *engine, size_t host);
 void engine_log_srv_state(struct engine *engine, struct srv *srv);
+/* What has become of the databases of `within`. */
+void engine_log_databases(struct engine *engine);
 void engine_log_error(struct engine *engine, const char *name, const struct error *error);
 /* Of changes and states, so many lines a second at most; the others are counted. */
 void engine_log_left_out(struct engine *engine);

@@ -25,8 +25,8 @@ void news_clear(struct news *news)
 
 static bool is_news(const char *line)
 {
-	static const char *const wanted[] = {"event=change ", "event=state ", "event=table ",
-		"event=damage ", "event=shut-out "};
+	static const char *const wanted[] = {"event=change ", "event=state ", "event=flapping ",
+		"event=table ", "event=damage ", "event=shut-out "};
 
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
 		if (strncmp(line, wanted[i], strlen(wanted[i])) == 0)
@@ -55,51 +55,20 @@ void news_note(struct news *news, const struct event *event)
 		news->left_out++;
 }
 
-/* The value at `at`, plain or in quotes, as a string; returns what is behind it. */
-static const char *put_value(const char *at, struct text *text)
-{
-	struct text value = {0};
-
-	if (*at != '"') {
-		size_t length = strcspn(at, " \n");
-
-		text_write(&value, at, length);
-		at += length;
-	} else {
-		for (at++; *at && *at != '\n' && *at != '"'; at++) {
-			/* \" and \\ lose their backslash; \xNN stays as it is. */
-			if (*at == '\\' && (at[1] == '"' || at[1] == '\\'))
-				at++;
-			text_write(&value, at, 1);
-		}
-		at += *at == '"';
-	}
-	json_put_string(text, text_string(&value));
-	if (value.failed)
-		text->failed = true;
-	text_free(&value);
-	return at;
-}
-
 /* "event=change extension=21 …" as an object; returns what is behind the line feed. */
 static const char *put_line(const char *at, struct text *text)
 {
-	json_put_open(text, "{");
-	while (*at && *at != '\n') {
-		size_t length = strcspn(at, "= \n");
-		char key[32];
+	char key[EVENT_KEY_SIZE];
+	struct text value = {0};
 
-		if (at[length] != '=' || length >= sizeof(key)) {
-			at += length + (at[length] == ' ' || at[length] == '=');
-			continue;
-		}
-		memcpy(key, at, length);
-		key[length] = '\0';
+	json_put_open(text, "{");
+	while (event_next(&at, key, &value)) {
 		json_put_key(text, key);
-		at = put_value(at + length + 1, text);
-		at += *at == ' ';
+		json_put_string(text, text_string(&value));
 	}
 	json_put_close(text, "}");
+	text->failed |= value.failed;
+	text_free(&value);
 	return at + (*at == '\n');
 }
 

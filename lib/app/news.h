@@ -28,8 +28,8 @@ struct news_mark {
 struct news_mark news_listen(struct news *news);
 /* Once for each news_listen(). When nobody is left, all is forgotten. */
 void news_leave(struct news *news);
-/* For each event of the engine; keeps `change`, `state`, `table`, `damage` and `shut-out`, and
- * counts what the log has left out. */
+/* For each event of the engine; keeps `change`, `state`, `flapping`, `table`, `damage` and
+ * `shut-out`, and counts what the log has left out. */
 void news_note(struct news *news, const struct event *event);
 void news_clear(struct news *news);
 

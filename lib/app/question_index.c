@@ -20,11 +20,6 @@ size_t question_count(const struct question_index *index)
 	return index->hosts * FAMILY_COUNT + index->srvs;
 }
 
-bool roster_is_first_of_name(const struct roster *roster, size_t host)
-{
-	return host == 0 || strcmp(roster->hosts[host - 1].name, roster->hosts[host].name) != 0;
-}
-
 static int compare_by_host(const void *a, const void *b)
 {
 	const struct binding *left = a, *right = b;
@@ -62,7 +57,7 @@ int question_index_make(const struct roster *roster, struct question_index *ret_
 	}
 	index.asked_for = index.srvs;
 	for (size_t i = 0; i < index.hosts; i++)
-		index.asked_for += roster_is_first_of_name(roster, i) ? FAMILY_COUNT : 0;
+		index.asked_for += roster_is_first_of_question(roster, i) ? FAMILY_COUNT : 0;
 	index.owner_count = roster->binding_count;
 	if (index.owner_count) {
 		memcpy(index.owners, roster->bindings, index.owner_count * sizeof(*index.owners));
@@ -88,9 +83,25 @@ static void carry_question(const struct carriage *carriage, size_t from, size_t 
 		due < carriage->latest_ms ? due : carriage->latest_ms);
 }
 
-static void carry_host(const struct carriage *carriage, const struct host *host, size_t to,
-	bool known, size_t from)
+/* The host of that question, where names go up; SIZE_MAX: there was none. */
+static size_t find_former(const struct roster *former, const struct host *host, size_t *from)
 {
+	while (*from < former->host_count && strcmp(former->hosts[*from].name, host->name) < 0)
+		++*from;
+	for (size_t i = *from; i < former->host_count; i++) {
+		if (strcmp(former->hosts[i].name, host->name) != 0)
+			break;
+		if (former->hosts[i].validated == host->validated)
+			return i;
+	}
+	return SIZE_MAX;
+}
+
+static void carry_host(
+	const struct carriage *carriage, const struct host *host, size_t to, size_t from)
+{
+	bool known = from != SIZE_MAX;
+
 	for (int family = 0; family < FAMILY_COUNT; family++) {
 		size_t question = question_of(to, (enum family)family);
 
@@ -109,15 +120,9 @@ void question_index_carry(
 	for (size_t to = 0; to < roster->host_count; to++) {
 		const struct host *host = &roster->hosts[to];
 
-		if (!roster_is_first_of_name(roster, to))
+		if (!roster_is_first_of_question(roster, to))
 			continue;
-		while (from < former->host_count &&
-			strcmp(former->hosts[from].name, host->name) < 0)
-			from++;
-		carry_host(carriage, host, to,
-			from < former->host_count &&
-				strcmp(former->hosts[from].name, host->name) == 0,
-			from);
+		carry_host(carriage, host, to, find_former(former, host, &from));
 	}
 	for (size_t i = 0; i < roster->srv_count; i++) {
 		const struct srv *srv = roster_find_srv(former, roster->srvs[i].name);
@@ -136,8 +141,8 @@ void question_index_all_due(
 	struct question_index *index, const struct roster *roster, int64_t now_ms)
 {
 	for (size_t i = 0; i < roster->host_count; i++) {
-		for (int family = 0; roster_is_first_of_name(roster, i) && family < FAMILY_COUNT;
-			family++)
+		for (int family = 0;
+			roster_is_first_of_question(roster, i) && family < FAMILY_COUNT; family++)
 			schedule_set(
 				&index->questions, question_of(i, (enum family)family), now_ms);
 	}

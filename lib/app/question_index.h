@@ -2,9 +2,9 @@
 /*
  * All questions of a roster by number, and when each is due.
  *
- * Of roster.hosts[h] and a family: 2 h + family; then the SRV names. Only the first host of a name
- * has questions, and its answers are for all hosts of that name. Expiries: hosts, then SRV names.
- * Times are milliseconds since boot.
+ * Of roster.hosts[h] and a family: 2 h + family; then the SRV names. Only the first host of a
+ * question (roster.h) has it, and its answers are for all hosts of that question. Expiries: hosts,
+ * then SRV names. Times are milliseconds since boot.
  */
 #ifndef SIPFENCE_QUESTION_INDEX_H
 #define SIPFENCE_QUESTION_INDEX_H
@@ -59,6 +59,5 @@ void question_index_carry(
 size_t question_of(size_t host, enum family family);
 size_t question_of_srv(const struct question_index *index, size_t srv);
 size_t question_count(const struct question_index *index);
-bool roster_is_first_of_name(const struct roster *roster, size_t host);
 
 #endif

@@ -70,25 +70,33 @@ static const char *outcome_name(uint8_t kind)
 	return names[kind];
 }
 
-static const char *reason_text(const struct lookup *lookup, const struct addr *culprit)
+/* `host` NULL: of an SRV name. */
+static void put_reason(const struct view *view, const struct lookup *lookup,
+	const struct host *host, const struct addr *culprit, struct text *text)
 {
-	if (!lookup->reason)
-		return NULL;
-	if (culprit && lookup->reason == REASON_SPECIAL)
-		return addr_special_name(addr_special(culprit));
-	return answer_reason_text(lookup->reason);
+	enum family family = culprit && culprit->family == FAMILY_IPV6 ? FAMILY_IPV6 : FAMILY_IPV4;
+	struct text reason = {0};
+
+	if (lookup->reason && host && culprit)
+		answer_refusal_print(lookup->reason, culprit, &host->origin[family],
+			&view->config->guards[host->guard], &reason);
+	else if (lookup->reason)
+		text_puts(&reason, answer_reason_text(lookup->reason));
+	json_put_string(text, reason.length ? text_string(&reason) : NULL);
+	text->failed |= reason.failed;
+	text_free(&reason);
 }
 
 /* `count`: values in force, which leave when they have outlived their time. */
 static void put_lookup(const struct view *view, const struct lookup *lookup,
-	const struct addr *culprit, size_t count, struct text *text)
+	const struct host *host, const struct addr *culprit, size_t count, struct text *text)
 {
 	struct timing timing = {.hold = view->config->hold, .gone = view->config->gone};
 
 	json_put_key(text, "last");
 	json_put_string(text, outcome_name(lookup->last));
 	json_put_key(text, "reason");
-	json_put_string(text, reason_text(lookup, culprit));
+	put_reason(view, lookup, host, culprit, text);
 	json_put_key(text, "asked");
 	put_steady_time(view, lookup->asked, text);
 	json_put_key(text, "good");
@@ -119,12 +127,24 @@ static const struct addr *culprit_of(
 	const struct view *view, const struct host *host, enum family family)
 {
 	static const struct addr unknown;
-	const struct lookup *lookup = &host->lookup[family];
+	const struct addr *culprit = host_culprit(host, family);
 
-	if (lookup->last != ANSWER_REFUSED || lookup->reason == REASON_TOO_MANY ||
-		(!view->engine && addr_equal(&host->culprit[family], &unknown)))
+	if (!culprit || (!view->engine && addr_equal(culprit, &unknown)))
 		return NULL;
-	return &host->culprit[family];
+	return culprit;
+}
+
+/* Where the refused address belongs, if that is why. */
+static void put_origin(const struct lookup *lookup, const struct origin *origin, struct text *text)
+{
+	if (lookup->reason == REASON_COUNTRY && origin->known & ORIGIN_COUNTRY) {
+		json_put_key(text, "refused_country");
+		json_put_string(text, origin->country[0] ? origin->country : NULL);
+	}
+	if (lookup->reason == REASON_ASN && origin->known & ORIGIN_ASN) {
+		json_put_key(text, "refused_asn");
+		json_put_number(text, origin->asn);
+	}
 }
 
 static void put_family(const struct view *view, size_t index, enum family family, struct text *text)
@@ -140,11 +160,12 @@ static void put_family(const struct view *view, size_t index, enum family family
 	for (size_t i = 0; i < host->count[family]; i++)
 		json_put_addr(text, &host->addrs[family][i]);
 	json_put_close(text, "]");
-	put_lookup(view, lookup, culprit, host->count[family], text);
+	put_lookup(view, lookup, host, culprit, host->count[family], text);
 	put_next(view, index, family, text);
 	if (culprit) {
 		json_put_key(text, "refused_address");
 		json_put_addr(text, culprit);
+		put_origin(lookup, &host->origin[family], text);
 	}
 	json_put_close(text, "}");
 }
@@ -194,6 +215,10 @@ void status_put_host(
 	put_owners(view, index, item, text);
 	json_put_key(text, "state");
 	json_put_string(text, host_state_name(host_state(host)));
+	json_put_key(text, "flapping");
+	json_put_bool(text, changes_flapping(host->changes));
+	json_put_key(text, "changes_within_hour");
+	json_put_number(text, changes_within(host->changes, view->clock->now));
 	put_family(view, item, FAMILY_IPV4, text);
 	put_family(view, item, FAMILY_IPV6, text);
 	json_put_key(text, "retired");
@@ -230,7 +255,7 @@ void status_put_srv(
 	for (size_t i = 0; i < srv->count; i++)
 		json_put_string(text, srv->targets[i]);
 	json_put_close(text, "]");
-	put_lookup(view, &srv->lookup, NULL, srv->count, text);
+	put_lookup(view, &srv->lookup, NULL, NULL, srv->count, text);
 	json_put_close(text, "}");
 	json_put_key(text, "retired");
 	json_put_open(text, "[");
@@ -375,6 +400,60 @@ static void put_dns(const struct engine_summary *summary, struct text *text)
 	json_put_close(text, "}");
 }
 
+static void put_databases(const struct geo *geo, struct text *text)
+{
+	json_put_key(text, "geoip");
+	json_put_open(text, "[");
+	for (int kind = 0; kind < GEO_KIND_COUNT; kind++) {
+		struct geo_database database = geo_database(geo, (enum geo_kind)kind);
+
+		if (database.state == GEO_UNUSED)
+			continue;
+		json_put_open(text, "{");
+		json_put_key(text, "database");
+		json_put_string(text, geo_kind_name((enum geo_kind)kind));
+		json_put_key(text, "path");
+		json_put_string(text, database.path);
+		json_put_key(text, "state");
+		json_put_string(text, geo_state_name(database.state));
+		json_put_key(text, "built");
+		json_put_time(text, database.built);
+		json_put_key(text, "error");
+		json_put_string(text, database.error.code ? database.error.what : NULL);
+		json_put_key(text, "next");
+		json_put_string(text, database.error.code ? database.error.next : NULL);
+		json_put_close(text, "}");
+	}
+	json_put_close(text, "]");
+}
+
+static void put_hooks(const struct hooks_summary *hooks, struct text *text)
+{
+	json_put_key(text, "hooks");
+	if (!hooks->wanted) {
+		json_put_null(text);
+		return;
+	}
+	json_put_open(text, "{");
+	json_put_key(text, "program");
+	json_put_string(text, hooks->program);
+	json_put_key(text, "alive");
+	json_put_bool(text, hooks->alive);
+	json_put_key(text, "restart_needed");
+	json_put_bool(text, hooks->restart_needed);
+	json_put_key(text, "running");
+	json_put_number(text, (int64_t)hooks->running);
+	json_put_key(text, "waiting");
+	json_put_number(text, (int64_t)hooks->waiting);
+	json_put_key(text, "done");
+	json_put_number(text, (int64_t)hooks->done);
+	json_put_key(text, "failed");
+	json_put_number(text, (int64_t)hooks->failed);
+	json_put_key(text, "dropped");
+	json_put_number(text, (int64_t)hooks->dropped);
+	json_put_close(text, "}");
+}
+
 static void put_daemon(const struct view *view, struct text *text)
 {
 	struct engine_summary summary = engine_summary(view->engine);
@@ -386,12 +465,14 @@ static void put_daemon(const struct view *view, struct text *text)
 	json_put_key(text, "lock");
 	json_put_string(text, summary.owned ? "owned" : "events");
 	put_dns(&summary, text);
+	put_databases(engine_geo(view->engine), text);
 	json_put_key(text, "saved");
 	put_steady_time(view, summary.saved_at, text);
 	json_put_key(text, "save_failing");
 	json_put_bool(text, summary.save_failing);
 	json_put_key(text, "refused");
 	json_put_string(text, view->refused);
+	put_hooks(&view->hooks, text);
 	json_put_key(text, "changes");
 	json_put_number(text, (int64_t)summary.changes);
 	json_put_key(text, "repairs");
@@ -406,8 +487,8 @@ static void put_daemon(const struct view *view, struct text *text)
 /* The same keys where no daemon runs. */
 static void put_no_daemon(const struct view *view, struct text *text)
 {
-	static const char *const unknown[] = {"pid", "started", "lock", "dns", "save_failing",
-		"refused", "changes", "repairs", "elements"};
+	static const char *const unknown[] = {"pid", "started", "lock", "dns", "geoip",
+		"save_failing", "refused", "hooks", "changes", "repairs", "elements"};
 
 	for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
 		json_put_key(text, unknown[i]);

@@ -9,6 +9,7 @@
 
 #include "config.h"
 #include "engine.h"
+#include "hooks.h"
 #include "ledger.h"
 #include "news.h"
 #include "plan.h"
@@ -43,6 +44,7 @@ struct view {
 	/* With an engine only: the second of the wall clock in which the machine was booted. Unlike
 	 * the difference of two clocks that tick at different moments, it is always the same. */
 	int64_t boot_wall;
+	struct hooks_summary hooks;
 };
 
 struct view view_of_engine(

@@ -97,6 +97,8 @@ static void put_standing(const struct why *why, const struct grant *grant, size_
 	}
 	json_put_key(why->text, "state");
 	json_put_string(why->text, retired ? "replaced" : host_state_name(host_state(host)));
+	json_put_key(why->text, "flapping");
+	json_put_bool(why->text, changes_flapping(host->changes));
 	json_put_key(why->text, "answered");
 	if (lookup->good)
 		json_put_time(why->text, view_wall(why->view, lookup->good));
@@ -439,17 +441,20 @@ static bool blame_guard(struct why *why, const struct host *host, uint32_t owner
 {
 	const struct owner *of = &why->view->config->owners[owner];
 	const struct lookup *lookup = &host->lookup[why->addr.family];
+	const struct addr *culprit = host_culprit(host, why->addr.family);
+	struct text reason = {0};
 	char buffer[TIME_SIZE];
 
-	if (lookup->last != ANSWER_REFUSED || lookup->reason == REASON_TOO_MANY ||
-		!addr_equal(&host->culprit[why->addr.family], &why->addr))
+	if (!culprit || !addr_equal(culprit, &why->addr))
 		return false;
+	answer_refusal_print((enum answer_reason)lookup->reason, &why->addr,
+		&host->origin[why->addr.family], &why->view->config->guards[host->guard], &reason);
 	add_reason(why, &why->sure, owner, host->name,
 		"%s of %s %s has this address by its last answer (%s), which was refused: %s",
 		host->name, kind_name(of), of->id, print_time(why, lookup->asked, buffer),
-		lookup->reason == REASON_SPECIAL
-			? addr_special_name(addr_special(&why->addr))
-			: answer_reason_text((enum answer_reason)lookup->reason));
+		text_string(&reason));
+	why->text->failed |= reason.failed;
+	text_free(&reason);
 	return true;
 }
 
@@ -558,6 +563,22 @@ static void put_nameless(struct why *why)
 	text_free(&line);
 }
 
+/* A name points to it, and its guard has refused it: what to do about that; "": none has. */
+static const char *refusal_next(const struct why *why)
+{
+	const struct roster *roster = why->view->roster;
+
+	for (size_t i = 0; i < roster->host_count; i++) {
+		const struct host *host = &roster->hosts[i];
+		const struct lookup *lookup = &host->lookup[why->addr.family];
+		const struct addr *culprit = host_culprit(host, (enum family)why->addr.family);
+
+		if (lookup->last == ANSWER_REFUSED && culprit && addr_equal(culprit, &why->addr))
+			return answer_reason_next((enum answer_reason)lookup->reason);
+	}
+	return "";
+}
+
 /* What is only likely is worth reading where nothing is sure. */
 static void put_reasons(struct why *why)
 {
@@ -574,6 +595,8 @@ static void put_reasons(struct why *why)
 		json_put_string(why->text,
 			"the config lets it in, the kernel's table does not: put the config in "
 			"force (sipfence sync, or start the daemon)");
+	else if (why->dropped && *refusal_next(why))
+		json_put_string(why->text, refusal_next(why));
 	else if (why->dropped && !why->config_decides)
 		json_put_string(why->text,
 			"to let it in, if it is yours, have the phone's name point to it (sipfence "

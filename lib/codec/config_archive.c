@@ -196,3 +196,47 @@ int config_replay(void *context, const char *base, const char *pattern,
 			result == -ENOENT ? "is of another file" : "is damaged");
 	return 0;
 }
+
+static int tell_reading(const struct reading *reading, config_place_fn *place, void *context)
+{
+	char *base = reading->base ? strndup(reading->base, reading->base_length) : NULL;
+	char *pattern = strndup(reading->pattern, reading->pattern_length);
+	int result = pattern && (base || !reading->base) ? 0 : -ENOMEM;
+
+	if (result == 0)
+		place(context, base, pattern, NULL);
+	free(base);
+	free(pattern);
+	return result;
+}
+
+static int tell_piece(struct cursor *cursor, config_place_fn *place, void *context)
+{
+	struct piece piece;
+	char *path;
+
+	if (!take_piece(cursor, &piece))
+		return -EBADMSG;
+	path = strndup(piece.path, piece.path_length);
+	if (!path)
+		return -ENOMEM;
+	place(context, NULL, NULL, path);
+	free(path);
+	return 0;
+}
+
+int config_archive_places(const struct text *archive, config_place_fn *place, void *context)
+{
+	struct cursor cursor = {text_string(archive), text_string(archive) + archive->length};
+	struct reading reading;
+	int result = 0;
+
+	if (!take_word(&cursor, first_line))
+		return -EBADMSG;
+	while (result == 0 && take_reading(&cursor, &reading)) {
+		result = tell_reading(&reading, place, context);
+		for (size_t i = 0; result == 0 && i < reading.count; i++)
+			result = tell_piece(&cursor, place, context);
+	}
+	return result;
+}

@@ -36,4 +36,11 @@ void config_record_end(struct config_recorder *recorder);
 int config_replay(void *context, const char *base, const char *pattern,
 	struct config_source **ret_sources, size_t *ret_count, struct error *error);
 
+/* What was read: `pattern`, and the file that names it (`base` NULL: it is the main file itself);
+ * then each file that was found, as `path`, the others being NULL. */
+typedef void config_place_fn(
+	void *context, const char *base, const char *pattern, const char *path);
+/* Also of an archive that a broken config has cut short. -EBADMSG, -ENOMEM: some are missing. */
+int config_archive_places(const struct text *archive, config_place_fn *place, void *context);
+
 #endif

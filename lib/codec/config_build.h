@@ -50,9 +50,14 @@ struct build {
 	struct owner_list owners[2]; /* by enum owner_kind */
 	struct guard *guards;	     /* one an owner with `within`, not yet made unique */
 	size_t guard_count, guard_capacity;
-	bool has_plain_guard[2]; /* by enum owner_kind: the guard of owners without `within` */
-	uint32_t plain_guard[2];
+	/* By enum owner_kind and whether DNSSEC is required: the guard of owners without `within`.
+	 */
+	bool has_plain_guard[2][2];
+	uint32_t plain_guard[2][2];
 	uint32_t max_addresses; /* of limits */
+	bool require_dnssec;	/* for owners that say nothing of it */
+	/* A database that stands in the config, be its path good or not. */
+	bool has_country_database, has_asn_database;
 
 	struct service services[CONFIG_MAX_SERVICES];
 	struct place service_places[CONFIG_MAX_SERVICES];
@@ -63,7 +68,9 @@ struct build {
 	struct name_list includes; /* patterns */
 
 	/* Reused from owner to owner. */
+	bool owner_requires_dnssec;
 	struct name_list names, srv;
+	struct name_list countries, asns; /* "CA", "AS577" */
 	struct prefix_list fixed, within;
 	struct name_list servers;
 };
@@ -82,6 +89,11 @@ void read_local_services(struct reader *reader, const yaml_node_t *node, void *t
 void services_finish(struct build *build);
 /* The index of the service that `node` names, or -1 and reported. */
 int service_find(struct reader *reader, const yaml_node_t *node);
+
+/* config_programs.c: programs that are run, and the PBX whose own lists are kept right. */
+void programs_begin(struct build *build);
+void read_on_change(struct reader *reader, const yaml_node_t *node, void *target);
+void read_asterisk(struct reader *reader, const yaml_node_t *node, void *target);
 
 /* config_settings.c: everything else. */
 void settings_begin(struct build *build);

@@ -3,10 +3,11 @@
 #include "config_scalar.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_ID = 64, PEER_ADDRESSES = 64 };
+enum { MAX_ID = 64, PEER_ADDRESSES = 64, ASN_TEXT_SIZE = sizeof("AS4294967295") };
 
 static const char *kind_name(enum owner_kind kind)
 {
@@ -98,13 +99,76 @@ static void read_within_prefixes(struct reader *reader, const yaml_node_t *node,
 	reader_items(reader, node, "\"within\"", false, read_within_item, target);
 }
 
+/* What `within` looks addresses up in must be there. */
+static void check_database(
+	struct reader *reader, const yaml_node_t *node, const char *kind, bool has, bool has_other)
+{
+	if (!SIPFENCE_GEOIP)
+		reader_error(reader, node,
+			"\"%s\" cannot be used: this sipfence was built without libmaxminddb",
+			kind);
+	else if (!has)
+		reader_error(reader, node,
+			"\"%s\" needs a database to look addresses up in; add %s%s: "
+			"/path/to/%s.mmdb%s",
+			kind, has_other ? "to \"geoip\" the key " : "the line: geoip: {", kind,
+			kind, has_other ? "" : "}");
+}
+
+static void read_country(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	char code[COUNTRY_SIZE];
+	const char *copy;
+
+	(void)target;
+	if (!scalar_country(reader, node, code))
+		return;
+	copy = build_copy(reader->build, code, strlen(code));
+	if (copy)
+		list_add_name(reader, node, &reader->build->countries, copy);
+}
+
+static void read_within_country(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	const struct build *build = reader->build;
+
+	check_database(
+		reader, node, "country", build->has_country_database, build->has_asn_database);
+	reader_items(reader, node, "\"country\"", false, read_country, target);
+}
+
+static void read_asn(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	char text[ASN_TEXT_SIZE];
+	const char *copy;
+	uint32_t asn;
+
+	(void)target;
+	if (!scalar_asn(reader, node, &asn))
+		return;
+	/* The same text for the same number. */
+	snprintf(text, sizeof(text), "AS%" PRIu32, asn);
+	copy = build_copy(reader->build, text, strlen(text));
+	if (copy)
+		list_add_name(reader, node, &reader->build->asns, copy);
+}
+
+static void read_within_asn(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	const struct build *build = reader->build;
+
+	check_database(reader, node, "asn", build->has_asn_database, build->has_country_database);
+	reader_items(reader, node, "\"asn\"", false, read_asn, target);
+}
+
 static void read_within(struct reader *reader, const yaml_node_t *node, void *target)
 {
 	static const struct key keys[] = {
 		{"prefixes", NODE_TEXT | NODE_LIST, read_within_prefixes},
-		{"country", NODE_TEXT | NODE_LIST, NULL},
-		{"asn", NODE_TEXT | NODE_LIST, NULL},
+		{"country", NODE_TEXT | NODE_LIST, read_within_country},
+		{"asn", NODE_TEXT | NODE_LIST, read_within_asn},
 	};
+	const struct build *build = reader->build;
 	size_t errors = reader->report->errors;
 
 	if (node->type != YAML_MAPPING_NODE) {
@@ -112,8 +176,11 @@ static void read_within(struct reader *reader, const yaml_node_t *node, void *ta
 		return;
 	}
 	reader_mapping(reader, node, KEYS(keys), target);
-	if (reader->build->within.count == 0 && reader->report->errors == errors)
-		reader_error(reader, node, "\"within\" names no prefixes; remove it or fill it");
+	if (build->within.count + build->countries.count + build->asns.count == 0 &&
+		reader->report->errors == errors)
+		reader_error(reader, node,
+			"\"within\" names no prefixes, countries or autonomous systems; remove it "
+			"or fill it");
 }
 
 static void read_ipv6_prefix(struct reader *reader, const yaml_node_t *node, void *target)
@@ -134,11 +201,8 @@ static void read_local(struct reader *reader, const yaml_node_t *node, void *tar
 
 static void read_require_dnssec(struct reader *reader, const yaml_node_t *node, void *target)
 {
-	bool required;
-
 	(void)target;
-	if (scalar_bool(reader, node, &required) && required)
-		reader_error(reader, node, "\"require-dnssec: true\" is not supported yet");
+	scalar_bool(reader, node, &reader->build->owner_requires_dnssec);
 }
 
 static const struct key extension_keys[] = {
@@ -155,6 +219,7 @@ static const struct key peer_keys[] = {
 	{"services", NODE_TEXT | NODE_LIST, read_peer_services},
 	{"within", NODE_TEXT | NODE_LIST | NODE_MAPPING, read_within},
 	{"ipv6-prefix", NODE_TEXT, read_ipv6_prefix},
+	{"require-dnssec", NODE_TEXT, read_require_dnssec},
 };
 
 /* Ids end up in comments of the ruleset: nothing in them may need quoting there. */
@@ -204,32 +269,65 @@ static uint32_t address_limit(const struct build *build, enum owner_kind kind)
 }
 
 /* Every owner without `within` shares one guard with the others of its kind. */
-static void set_plain_guard(struct build *build, struct owner *owner)
+static void set_plain_guard(struct build *build, struct owner *owner, const struct guard *guard)
 {
-	struct guard guard = {.max_addresses = address_limit(build, owner->kind)};
+	uint32_t *index = &build->plain_guard[owner->kind][guard->require_dnssec];
+	bool *has = &build->has_plain_guard[owner->kind][guard->require_dnssec];
 
-	if (!build->has_plain_guard[owner->kind])
-		build->has_plain_guard[owner->kind] =
-			add_guard(build, guard, &build->plain_guard[owner->kind]);
-	owner->guard = build->plain_guard[owner->kind];
+	if (!*has)
+		*has = add_guard(build, *guard, index);
+	owner->guard = *index;
+}
+
+static void set_within(struct build *build, struct guard *guard)
+{
+	struct prefix_list *within = &build->within;
+
+	list_sort_prefixes(build, within);
+	guard->within = build_alloc(build, within->count, sizeof(guard->within[0]));
+	guard->within_count = guard->within ? within->count : 0;
+	for (size_t i = 0; i < guard->within_count; i++)
+		guard->within[i] = within->items[i].prefix;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void set_origins(struct build *build, struct guard *guard)
+{
+	struct name_list *countries = &build->countries, *asns = &build->asns;
+
+	list_sort_names(build, countries, "country");
+	list_sort_names(build, asns, "autonomous system");
+	guard->countries = build_alloc(build, countries->count, sizeof(guard->countries[0]));
+	guard->country_count = guard->countries ? countries->count : 0;
+	for (size_t i = 0; i < guard->country_count; i++)
+		memcpy(guard->countries[i], countries->items[i].name, COUNTRY_SIZE);
+	guard->asns = build_alloc(build, asns->count, sizeof(guard->asns[0]));
+	guard->asn_count = guard->asns ? asns->count : 0;
+	for (size_t i = 0; i < guard->asn_count; i++)
+		guard->asns[i] = (uint32_t)strtoul(asns->items[i].name + strlen("AS"), NULL, 10);
+	if (guard->asn_count > 1)
+		qsort(guard->asns, guard->asn_count, sizeof(guard->asns[0]), by_number);
 }
 
 static void set_guard(struct build *build, struct owner *owner)
 {
-	struct guard guard = {.max_addresses = address_limit(build, owner->kind)};
-	struct prefix_list *within = &build->within;
+	struct guard guard = {
+		.max_addresses = address_limit(build, owner->kind),
+		.require_dnssec = build->owner_requires_dnssec,
+	};
 
-	if (within->count == 0) {
-		set_plain_guard(build, owner);
+	if (build->within.count + build->countries.count + build->asns.count == 0) {
+		set_plain_guard(build, owner, &guard);
 		return;
 	}
-	list_sort_prefixes(build, within);
-	guard.within = build_alloc(build, within->count, sizeof(guard.within[0]));
-	if (!guard.within)
-		return;
-	guard.within_count = within->count;
-	for (size_t i = 0; i < within->count; i++)
-		guard.within[i] = within->items[i].prefix;
+	set_within(build, &guard);
+	set_origins(build, &guard);
 	add_guard(build, guard, &owner->guard);
 }
 
@@ -302,6 +400,8 @@ static void read_owner(struct reader *reader, const yaml_node_t *key, const yaml
 	bool good_id = check_id(reader, key, kind);
 
 	build->names.count = build->srv.count = build->fixed.count = build->within.count = 0;
+	build->countries.count = build->asns.count = 0;
+	build->owner_requires_dnssec = build->require_dnssec;
 	if (!reader_kind(reader, value, NODE_TEXT | NODE_LIST | NODE_MAPPING,
 		    good_id ? node_quote(key).text : "this"))
 		return;
@@ -405,11 +505,19 @@ static void hash_bytes(uint64_t *hash, const void *data, size_t length)
 		*hash = (*hash ^ bytes[i]) * UINT64_C(0x100000001b3);
 }
 
-/* FNV-1a 64. */
+static void hash_number(uint64_t *hash, uint32_t number)
+{
+	uint8_t bytes[4];
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(number >> (24 - 8 * i));
+	hash_bytes(hash, bytes, sizeof(bytes));
+}
+
+/* FNV-1a 64. It keys saved state: what a guard does not have must not change it. */
 static uint64_t guard_fingerprint(const struct guard *guard)
 {
 	uint64_t hash = UINT64_C(0xcbf29ce484222325);
-	uint8_t limit[4];
 
 	for (size_t i = 0; i < guard->within_count; i++) {
 		const struct prefix *prefix = &guard->within[i];
@@ -417,10 +525,39 @@ static uint64_t guard_fingerprint(const struct guard *guard)
 		hash_bytes(&hash, head, sizeof(head));
 		hash_bytes(&hash, prefix->addr.bytes, addr_size(prefix->addr.family));
 	}
-	for (size_t i = 0; i < sizeof(limit); i++)
-		limit[i] = (uint8_t)(guard->max_addresses >> (24 - 8 * i));
-	hash_bytes(&hash, limit, sizeof(limit));
+	hash_number(&hash, guard->max_addresses);
+	if (guard->country_count) {
+		hash_bytes(&hash, "country", strlen("country"));
+		hash_number(&hash, (uint32_t)guard->country_count);
+	}
+	for (size_t i = 0; i < guard->country_count; i++)
+		hash_bytes(&hash, guard->countries[i], COUNTRY_SIZE - 1);
+	if (guard->asn_count) {
+		hash_bytes(&hash, "asn", strlen("asn"));
+		hash_number(&hash, (uint32_t)guard->asn_count);
+	}
+	for (size_t i = 0; i < guard->asn_count; i++)
+		hash_number(&hash, guard->asns[i]);
+	if (guard->require_dnssec)
+		hash_bytes(&hash, "dnssec", strlen("dnssec"));
 	return hash;
+}
+
+static int compare_origins(const struct guard *a, const struct guard *b)
+{
+	if (a->country_count != b->country_count)
+		return a->country_count < b->country_count ? -1 : 1;
+	if (a->asn_count != b->asn_count)
+		return a->asn_count < b->asn_count ? -1 : 1;
+	for (size_t i = 0; i < a->country_count; i++) {
+		int order = strcmp(a->countries[i], b->countries[i]);
+		if (order)
+			return order;
+	}
+	for (size_t i = 0; i < a->asn_count; i++)
+		if (a->asns[i] != b->asns[i])
+			return a->asns[i] < b->asns[i] ? -1 : 1;
+	return 0;
 }
 
 static int compare_guards(const struct guard *a, const struct guard *b)
@@ -431,12 +568,14 @@ static int compare_guards(const struct guard *a, const struct guard *b)
 		return a->within_count < b->within_count ? -1 : 1;
 	if (a->max_addresses != b->max_addresses)
 		return a->max_addresses < b->max_addresses ? -1 : 1;
+	if (a->require_dnssec != b->require_dnssec)
+		return a->require_dnssec ? 1 : -1;
 	for (size_t i = 0; i < a->within_count; i++) {
 		int order = prefix_compare(&a->within[i], &b->within[i]);
 		if (order)
 			return order;
 	}
-	return 0;
+	return compare_origins(a, b);
 }
 
 static int by_guard(const void *a, const void *b)

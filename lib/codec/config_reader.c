@@ -432,7 +432,8 @@ static void report_yaml_error(struct load *load)
 	const yaml_parser_t *parser = &load->parser;
 	const char *problem = parser->problem ? parser->problem : "unreadable";
 
-	if (parser->error == YAML_MEMORY_ERROR)
+	/* libyaml 0.2.5 sets no error where it finds no memory for a node's tag. */
+	if (parser->error == YAML_MEMORY_ERROR || parser->error == YAML_NO_ERROR)
 		load->report->no_memory = true;
 	else if (load->too_deep)
 		report_error(load->report, place_of(load, &parser->mark),

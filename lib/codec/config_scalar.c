@@ -402,6 +402,96 @@ bool scalar_server(struct reader *reader, const yaml_node_t *node, struct config
 	return true;
 }
 
+bool scalar_has_port(const yaml_node_t *node)
+{
+	struct addr addr;
+	const char *port;
+
+	return split_server(node_text(node), node_length(node), &addr, &port) && port;
+}
+
+/* ISO 3166-1, and XK as databases write Kosovo. */
+static bool is_known_country(const char *code)
+{
+	static const char known[] =
+		"AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ "
+		"BR BS BT BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM "
+		"DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS "
+		"GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN "
+		"KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ "
+		"MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM "
+		"PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV "
+		"SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI "
+		"VN VU WF WS XK YE YT ZA ZM ZW ";
+
+	for (const char *at = known; *at; at += 3)
+		if (memcmp(at, code, 2) == 0)
+			return true;
+	return false;
+}
+
+bool scalar_country(struct reader *reader, const yaml_node_t *node, char *buffer)
+{
+	char code[COUNTRY_SIZE] = "";
+
+	for (size_t i = 0; i < node_length(node) && node_length(node) == 2; i++) {
+		char c = node_text(node)[i];
+		if (c >= 'a' && c <= 'z')
+			code[i] = (char)(c - 'a' + 'A');
+		else if (c >= 'A' && c <= 'Z')
+			code[i] = c;
+	}
+	if (strlen(code) != 2) {
+		reader_error(reader, node,
+			"%s is not a country: its code of two letters is needed (ISO 3166, like "
+			"CA)",
+			node_quote(node).text);
+		return false;
+	}
+	/* Not an error: the world may know countries that we do not. */
+	if (!is_known_country(code))
+		report_warning(reader->report, reader_place(reader, node),
+			"%s is the code of no country that is known here%s", node_quote(node).text,
+			strcmp(code, "UK") == 0 ? "; the United Kingdom is GB" : "");
+	memcpy(buffer, code, sizeof(code));
+	return true;
+}
+
+bool scalar_asn(struct reader *reader, const yaml_node_t *node, uint32_t *ret_asn)
+{
+	const char *text = node_text(node);
+	size_t length = node_length(node);
+	uint32_t asn;
+
+	if (length > 2 && strncasecmp(text, "AS", 2) == 0) {
+		text += 2;
+		length -= 2;
+	}
+	if (!parse_number(text, length, UINT32_MAX, &asn) || asn == 0) {
+		reader_error(reader, node,
+			"%s is not the number of an autonomous system: 577 or AS577, from 1 to "
+			"%" PRIu32,
+			node_quote(node).text, UINT32_MAX);
+		return false;
+	}
+	*ret_asn = asn;
+	return true;
+}
+
+const char *scalar_path(struct reader *reader, const yaml_node_t *node, const char *what)
+{
+	const char *text = node_text(node);
+	size_t length = node_length(node);
+
+	if (length < 2 || text[0] != '/' || memchr(text, '\0', length)) {
+		reader_error(reader, node,
+			"%s is not the absolute path of %s; it starts with \"/\"",
+			node_quote(node).text, what);
+		return NULL;
+	}
+	return build_copy(reader->build, text, length);
+}
+
 bool list_add_prefix(struct reader *reader, const yaml_node_t *node, struct prefix_list *list,
 	const struct prefix *prefix)
 {

@@ -29,6 +29,8 @@ bool scalar_name(struct reader *reader, const yaml_node_t *node, char *buffer);
 bool scalar_srv_name(struct reader *reader, const yaml_node_t *node, char *buffer);
 /* Whether a text is meant as an address or prefix, however badly written. */
 bool scalar_looks_like_address(const yaml_node_t *node);
+/* Whether a text is an address with a port. */
+bool scalar_has_port(const yaml_node_t *node);
 bool scalar_prefix(struct reader *reader, const yaml_node_t *node, struct prefix *ret_prefix);
 /* A prefix that packets may rightly come from: not everything, not loopback, … */
 bool scalar_source_prefix(
@@ -36,6 +38,12 @@ bool scalar_source_prefix(
 /* An address with or without a port, as a resolver is named. */
 bool scalar_server(
 	struct reader *reader, const yaml_node_t *node, struct config_server *ret_server);
+/* The two letters of a country, into `buffer` of COUNTRY_SIZE bytes, in upper case. */
+bool scalar_country(struct reader *reader, const yaml_node_t *node, char *buffer);
+/* The number of an autonomous system: 577 or AS577. */
+bool scalar_asn(struct reader *reader, const yaml_node_t *node, uint32_t *ret_asn);
+/* The absolute path of `what`, in the config's memory; NULL: not one, and reported. */
+const char *scalar_path(struct reader *reader, const yaml_node_t *node, const char *what);
 
 /* Adds to a list, place included; false when out of memory (remembered). */
 bool list_add_prefix(struct reader *reader, const yaml_node_t *node, struct prefix_list *list,

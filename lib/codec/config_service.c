@@ -297,7 +297,8 @@ void services_finish(struct build *build)
 	add_sip_defaults(build);
 	if (build->report.no_memory)
 		return;
-	qsort(build->ports, build->port_count, sizeof(build->ports[0]), by_port);
+	if (build->port_count)
+		qsort(build->ports, build->port_count, sizeof(build->ports[0]), by_port);
 	check_overlaps(build);
 	for (uint32_t i = 0; i < build->service_count; i++)
 		move_ports(build, i);

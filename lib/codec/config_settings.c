@@ -7,12 +7,14 @@
 #include <string.h>
 
 enum {
-	MAX_TABLE_NAME = 64,
 	MAX_USER_NAME = 32,
 	MAX_LOG_PREFIX = 64,
 	MAX_LOG_RATE = 100000,
 	MAX_IN_FLIGHT = 10000,
 	DEFAULT_ADDRESSES = 8,
+	MAX_CHANGES = 1000,
+	DEFAULT_CHANGES = 12,
+	DEFAULT_MAX_AGE = 90 * 86400,
 };
 
 static bool is_letter(char c)
@@ -173,13 +175,37 @@ static void read_in_flight(struct reader *reader, const yaml_node_t *node, void 
 			&config_of(reader)->resolver.in_flight);
 }
 
+static void read_trusted_item(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	struct prefix prefix;
+
+	if (scalar_has_port(node))
+		reader_error(reader, node,
+			"%s: a resolver is trusted by its address; leave the port out",
+			node_quote(node).text);
+	else if (scalar_prefix(reader, node, &prefix))
+		list_add_prefix(reader, node, target, &prefix);
+}
+
+static void read_trusted(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	struct prefix_list *list = &reader->build->fixed;
+	struct config *config = config_of(reader);
+
+	(void)target;
+	list->count = 0;
+	reader_items(reader, node, "\"trusted\"", false, read_trusted_item, list);
+	config->resolver.trusted =
+		move_prefixes(reader->build, list, &config->resolver.trusted_count);
+}
+
 static void read_resolver(struct reader *reader, const yaml_node_t *node, void *target)
 {
 	static const struct key keys[] = {
 		{"servers", NODE_TEXT | NODE_LIST, read_servers},
 		{"timeout", NODE_TEXT, read_timeout},
 		{"in-flight", NODE_TEXT, read_in_flight},
-		{"trusted", NODE_TEXT | NODE_LIST, NULL},
+		{"trusted", NODE_TEXT | NODE_LIST, read_trusted},
 	};
 
 	reader_mapping(reader, node, KEYS(keys), target);
@@ -255,11 +281,18 @@ static void read_max_addresses(struct reader *reader, const yaml_node_t *node, v
 		&reader->build->max_addresses);
 }
 
+static void read_max_changes(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	(void)target;
+	scalar_number(reader, node, "a number of changes", 1, MAX_CHANGES,
+		&config_of(reader)->changes_per_hour);
+}
+
 static void read_limits(struct reader *reader, const yaml_node_t *node, void *target)
 {
 	static const struct key keys[] = {
 		{"addresses-per-host", NODE_TEXT, read_max_addresses},
-		{"changes-per-hour", NODE_TEXT, NULL},
+		{"changes-per-hour", NODE_TEXT, read_max_changes},
 	};
 
 	reader_mapping(reader, node, KEYS(keys), target);
@@ -285,11 +318,8 @@ static void read_replies(struct reader *reader, const yaml_node_t *node, void *t
 
 static void read_require_dnssec(struct reader *reader, const yaml_node_t *node, void *target)
 {
-	bool required;
-
 	(void)target;
-	if (scalar_bool(reader, node, &required) && required)
-		reader_error(reader, node, "\"require-dnssec: true\" is not supported yet");
+	scalar_bool(reader, node, &reader->build->require_dnssec);
 }
 
 static void read_user(struct reader *reader, const yaml_node_t *node, void *target)
@@ -305,12 +335,55 @@ static void read_user(struct reader *reader, const yaml_node_t *node, void *targ
 			build_copy(reader->build, node_text(node), node_length(node));
 }
 
+/* geoip */
+
+static void read_country_database(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	(void)target;
+	reader->build->has_country_database = true;
+	config_of(reader)->geoip.country = scalar_path(reader, node, "a database");
+}
+
+static void read_asn_database(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	(void)target;
+	reader->build->has_asn_database = true;
+	config_of(reader)->geoip.asn = scalar_path(reader, node, "a database");
+}
+
+static void read_max_age(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	(void)target;
+	scalar_seconds(reader, node, "1h", &config_of(reader)->geoip.max_age);
+}
+
+static void read_geoip(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	static const struct key keys[] = {
+		{"country", NODE_TEXT, read_country_database},
+		{"asn", NODE_TEXT, read_asn_database},
+		{"max-age", NODE_TEXT, read_max_age},
+	};
+	const struct build *build = reader->build;
+	size_t errors = reader->report->errors;
+
+	reader_mapping(reader, node, KEYS(keys), target);
+	if (!SIPFENCE_GEOIP)
+		reader_error(reader, node,
+			"\"geoip\" cannot be used: this sipfence was built without libmaxminddb; "
+			"build it anew where the package libmaxminddb-dev is installed");
+	else if (!build->has_country_database && !build->has_asn_database &&
+		 reader->report->errors == errors)
+		reader_error(reader, node,
+			"\"geoip\" names no database; give it \"country\", \"asn\" or both");
+}
+
 /* nftables */
 
 static void read_table(struct reader *reader, const yaml_node_t *node, void *target)
 {
 	(void)target;
-	if (!is_identifier(node, MAX_TABLE_NAME))
+	if (!is_identifier(node, CONFIG_MAX_TABLE_NAME))
 		reader_error(reader, node,
 			"%s cannot be the name of a table: a letter or \"_\", then up to 63 "
 			"letters, digits, \"_\" and \"-\"",
@@ -440,10 +513,12 @@ static void read_include(struct reader *reader, const yaml_node_t *node, void *t
 	reader_items(reader, node, "\"include\"", false, read_pattern, target);
 }
 
-/* Readers run in this order: services and limits are used by what follows. */
+/* Readers run in this order: the first four are used by what follows. */
 static const struct key main_keys[] = {
 	{"services", NODE_MAPPING, read_services},
 	{"limits", NODE_MAPPING, read_limits},
+	{"require-dnssec", NODE_TEXT, read_require_dnssec},
+	{"geoip", NODE_MAPPING, read_geoip},
 	{"extensions", NODE_MAPPING, read_extensions},
 	{"peers", NODE_MAPPING, read_peers},
 	{"local-subnets", NODE_TEXT | NODE_LIST, read_local_subnets},
@@ -459,11 +534,9 @@ static const struct key main_keys[] = {
 	{"nftables", NODE_MAPPING, read_nftables},
 	{"user", NODE_TEXT, read_user},
 	{"include", NODE_TEXT | NODE_LIST, read_include},
-	{"require-dnssec", NODE_TEXT, read_require_dnssec},
-	{"geoip", NODE_MAPPING, NULL},
-	{"on-change", NODE_TEXT | NODE_LIST, NULL},
+	{"on-change", NODE_TEXT | NODE_LIST, read_on_change},
 	{"metrics-file", NODE_TEXT, NULL},
-	{"asterisk", NODE_MAPPING, NULL},
+	{"asterisk", NODE_MAPPING, read_asterisk},
 };
 
 void read_main_file(struct reader *reader, const yaml_node_t *root)
@@ -487,6 +560,10 @@ void read_included_file(struct reader *reader, const yaml_node_t *root)
 
 void settings_begin(struct build *build)
 {
+	static const struct prefix loopback[] = {
+		{{FAMILY_IPV4, {127}}, 8},
+		{{FAMILY_IPV6, {[15] = 1}}, 128},
+	};
 	struct config *config = build->config;
 
 	config->resolver.timeout_ms = 5000;
@@ -501,6 +578,10 @@ void settings_begin(struct build *build)
 	config->log_rate = 6;
 	config->log_rate_unit = 60;
 	config->log_prefix = "sipfence ";
-	config->user = "sipfence";
+	config->resolver.trusted = loopback;
+	config->resolver.trusted_count = sizeof(loopback) / sizeof(loopback[0]);
+	config->geoip.max_age = DEFAULT_MAX_AGE;
+	config->changes_per_hour = DEFAULT_CHANGES;
+	programs_begin(build);
 	build->max_addresses = DEFAULT_ADDRESSES;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "config_yaml.h"
+#include "answer.h"
 #include "config_build.h"
 
 #include <errno.h>
@@ -47,6 +48,8 @@ static void build_free(struct build *build)
 	free(build->ports);
 	free(build->names.items);
 	free(build->srv.items);
+	free(build->countries.items);
+	free(build->asns.items);
 	free(build->fixed.items);
 	free(build->within.items);
 	free(build->servers.items);
@@ -150,9 +153,14 @@ static void read_include_pattern(
 		return;
 	}
 	if (r < 0) {
-		report_error(report, include->place, "%s%s%s",
-			error.what[0] ? error.what : strerror(-r), error.next[0] ? "; " : "",
-			error.next);
+		const char *what = error.what[0] ? error.what : strerror(-r);
+		struct text escaped = {0};
+
+		text_escaped(&escaped, what, strlen(what));
+		report_error(report, include->place, "%s%s%s", text_string(&escaped),
+			error.next[0] ? "; " : "", error.next);
+		report->no_memory |= escaped.failed;
+		text_free(&escaped);
 		return;
 	}
 	if (!take_sources(report, sources, count))
@@ -219,6 +227,47 @@ static void warn_of_locals(struct build *build)
 			first->owner.id, count - 1);
 }
 
+/* Which servers resolv.conf names is known when they are asked. */
+static bool names_untrusted_servers_only(const struct config *config)
+{
+	for (size_t i = 0; i < config->resolver.server_count; i++) {
+		for (size_t j = 0; j < config->resolver.trusted_count; j++)
+			if (prefix_contains(&config->resolver.trusted[j],
+				    &config->resolver.servers[i].addr))
+				return false;
+	}
+	return config->resolver.server_count > 0;
+}
+
+static void warn_of_resolvers(struct build *build)
+{
+	const struct config *config = build->config;
+	const struct draft_owner *first = NULL;
+	size_t next = 0, count = 0;
+
+	/* The config's owners are extensions, then peers, each in the order of its list. */
+	for (int kind = 0; kind < OWNER_KIND_COUNT; kind++) {
+		const struct owner_list *list = &build->owners[kind];
+
+		for (size_t i = 0; i < list->count && next < config->owner_count; i++, next++) {
+			const struct owner *owner = &config->owners[next];
+
+			if (!config->guards[owner->guard].require_dnssec ||
+				owner->name_count + owner->srv_count == 0)
+				continue;
+			first = first ? first : &list->items[i];
+			count++;
+		}
+	}
+	if (count > 0 && names_untrusted_servers_only(config))
+		report_warning(&build->report, first->place,
+			"%s \"%s\"%s requires DNSSEC, but no server of \"resolver: {servers: …}\" is "
+			"in \"trusted\": %s",
+			first->owner.kind == OWNER_EXTENSION ? "extension" : "peer",
+			first->owner.id, count > 1 ? " (and others)" : "",
+			answer_reason_next(REASON_NO_TRUSTED));
+}
+
 /* What only the whole shows. */
 static void check_whole(struct build *build)
 {
@@ -236,6 +285,7 @@ static void check_whole(struct build *build)
 	}
 	warn_of_services(build);
 	warn_of_locals(build);
+	warn_of_resolvers(build);
 }
 
 static void read_all(struct build *build, config_read_fn *read, void *context)
@@ -293,7 +343,9 @@ int config_yaml_parse(const char *path, config_read_fn *read, void *context,
 	if (r < 0)
 		goto out;
 	read_all(build, read, context);
-	report_print(&build->report, messages);
+	/* What was said without memory need not be so: a list may only seem to be empty. */
+	if (!build->report.no_memory)
+		report_print(&build->report, messages);
 	r = build->report.no_memory || messages->failed ? -ENOMEM
 	    : build->report.errors			? -EINVAL
 							: 0;

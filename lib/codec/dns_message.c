@@ -17,6 +17,7 @@ enum {
 	FLAG_AA = 0x0400,
 	FLAG_TC = 0x0200,
 	FLAG_RA = 0x0080,
+	FLAG_AD = 0x0020,
 	RCODE_MASK = 0x000f,
 
 	RCODE_NOERROR = 0,
@@ -29,6 +30,11 @@ enum {
 	TYPE_CNAME = 5,
 	TYPE_SOA = 6,
 	TYPE_OPT = 41,
+
+	OPTION_EDE = 15,       /* RFC 8914 */
+	OPTION_FIXED_SIZE = 4, /* before its data */
+	EDE_INDETERMINATE = 5, /* the first, */
+	EDE_NSEC_MISSING = 12, /* and the last one of those that say: DNSSEC */
 
 	RECORD_FIXED_SIZE = 10, /* between the owner and the data */
 	SOA_FIXED_SIZE = 20,	/* behind the two names */
@@ -61,6 +67,7 @@ struct verdict {
 	bool soa, ns;
 	uint32_t negative_ttl; /* RFC 2308, section 5 */
 	uint8_t extended_rcode;
+	bool bogus; /* an Extended DNS Error says so */
 };
 
 /* Where the CNAME chain ends. */
@@ -283,6 +290,28 @@ static bool header_read(const uint8_t *bytes, size_t length, const char *name, u
 	return true;
 }
 
+/* RFC 6891, 6.1.2; RFC 8914. Options that end outside are passed over. */
+static bool options_say_bogus(const struct message *message, const struct record *opt)
+{
+	const uint8_t *data = message->bytes + opt->data;
+
+	for (size_t at = 0; opt->data_length - at >= OPTION_FIXED_SIZE;) {
+		uint16_t code = read16(data + at), length = read16(data + at + 2);
+
+		at += OPTION_FIXED_SIZE;
+		if (length > opt->data_length - at)
+			return false;
+		if (code == OPTION_EDE && length >= 2) {
+			uint16_t info = read16(data + at);
+
+			if (info >= EDE_INDETERMINATE && info <= EDE_NSEC_MISSING)
+				return true;
+		}
+		at += length;
+	}
+	return false;
+}
+
 /* Checks the bounds of every record, and reads what stands behind the answers. */
 static bool sections_read(struct message *message, struct verdict *ret_verdict)
 {
@@ -319,8 +348,10 @@ static bool sections_read(struct message *message, struct verdict *ret_verdict)
 			return false;
 		/* The upper bits of the rcode stand in the OPT record (RFC 6891, 6.1.3): without
 		 * them BADVERS would look like "no data". */
-		if (record.type == TYPE_OPT && message->bytes[start] == 0)
-			ret_verdict->extended_rcode = message->bytes[record.data - 6];
+		if (record.type != TYPE_OPT || message->bytes[start] != 0)
+			continue;
+		ret_verdict->extended_rcode = message->bytes[record.data - 6];
+		ret_verdict->bogus |= options_say_bogus(message, &record);
 	}
 	return true;
 }
@@ -488,6 +519,14 @@ static bool collect_targets(const struct message *message, const struct chain *c
 	return true;
 }
 
+/* Of a message that says SERVFAIL. */
+static enum answer_reason failure_reason(struct message *message)
+{
+	struct verdict verdict;
+
+	return sections_read(message, &verdict) && verdict.bogus ? REASON_BOGUS : REASON_SERVFAIL;
+}
+
 static struct answer could_not_ask(enum answer_reason reason)
 {
 	return (struct answer){.kind = ANSWER_COULD_NOT_ASK, .reason = reason};
@@ -510,6 +549,7 @@ static struct answer negative(
 	return (struct answer){
 		.kind = name_error ? ANSWER_NO_NAME : ANSWER_NO_DATA,
 		.ttl = ttl < chain->ttl ? ttl : chain->ttl,
+		.validated = (message->flags & FLAG_AD) != 0,
 	};
 }
 
@@ -525,6 +565,8 @@ struct answer dns_decode(const uint8_t *bytes, size_t length, const char *name, 
 		return could_not_ask(REASON_GARBAGE);
 	unsigned rcode = message.flags & RCODE_MASK;
 	enum answer_reason reason = rcode_reason(rcode);
+	if (reason == REASON_SERVFAIL)
+		reason = failure_reason(&message);
 	if (reason)
 		return could_not_ask(reason);
 	if (!sections_read(&message, &verdict))
@@ -545,5 +587,6 @@ struct answer dns_decode(const uint8_t *bytes, size_t length, const char *name, 
 	if (!good)
 		return could_not_ask(REASON_GARBAGE);
 	answer.ttl = chain.ttl;
+	answer.validated = (message.flags & FLAG_AD) != 0;
 	return answer;
 }

@@ -30,6 +30,10 @@ struct dns_scratch {
  * Always gives an answer: what cannot be read is ANSWER_COULD_NOT_ASK with its reason. `name` is
  * normalised (fqdn.h).
  *
+ * `validated` is the message's AD bit (RFC 4035, 3.2.3): what it is worth depends on who sent it.
+ * A SERVFAIL with an Extended DNS Error (RFC 8914) that says why is REASON_BOGUS when that is
+ * DNSSEC.
+ *
  * More address records than DNS_MAX_RECORDS: the surplus is not kept, and `count` is
  * DNS_MAX_RECORDS, larger than any limit in a config; `addrs` is sorted, but then not distinct.
  * More distinct SRV targets than DNS_MAX_TARGETS: the first ones in the message are the answer, the

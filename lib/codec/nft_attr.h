@@ -30,6 +30,17 @@ static inline bool message_is_whole(const struct nlmsghdr *message, size_t left)
 	       message->nlmsg_len <= left;
 }
 
+/* What stands behind a whole message; *left is what is left from there on. */
+static inline const struct nlmsghdr *message_behind(const struct nlmsghdr *message, size_t *left)
+{
+	size_t size = ((size_t)message->nlmsg_len + MNL_ALIGNTO - 1) & ~(size_t)(MNL_ALIGNTO - 1);
+
+	if (size > *left)
+		size = *left;
+	*left -= size;
+	return (const struct nlmsghdr *)((const uint8_t *)message + size);
+}
+
 /* The attributes behind the family header of `header_size` bytes. */
 static inline struct attr_walk attr_walk_message(const struct nlmsghdr *message, size_t header_size)
 {

@@ -598,10 +598,9 @@ int nft_batch_restore(
 		put_table(&batch, table, NFT_MSG_NEWTABLE, NLM_F_CREATE);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		const struct nlmsghdr *message = snapshot;
-		int left = (int)length;
 
-		for (; length && mnl_nlmsg_ok(message, left);
-			message = mnl_nlmsg_next(message, &left)) {
+		for (size_t left = length; message_is_whole(message, left);
+			message = message_behind(message, &left)) {
 			if (message->nlmsg_type != nft_type(kinds[i].command) ||
 				!is_of_table(message, table))
 				continue;

@@ -68,13 +68,7 @@ void nft_events_take(struct nft_events *events, const void *data, size_t length,
 	struct nft_damage *damage)
 {
 	const struct nlmsghdr *message = data;
-	size_t size;
 
-	for (; message_is_whole(message, length); length -= size) {
+	for (; message_is_whole(message, length); message = message_behind(message, &length))
 		take_event(events, message, own_port, damage);
-		size = ((size_t)message->nlmsg_len + MNL_ALIGNTO - 1) & ~(size_t)(MNL_ALIGNTO - 1);
-		if (size > length)
-			return;
-		message = (const struct nlmsghdr *)((const uint8_t *)message + size);
-	}
 }

@@ -115,7 +115,8 @@ static int observe_chain(struct nft_observer *observer, const struct nlmsghdr *m
 
 	if (!chain)
 		return -ENOMEM;
-	if (nftnl_chain_nlmsg_parse(message, chain) < 0)
+	if (nftnl_chain_nlmsg_parse(message, chain) < 0 ||
+		!nftnl_chain_is_set(chain, NFTNL_CHAIN_NAME))
 		result = -EBADMSG;
 	else {
 		nft_shape_chain(chain, &observer->chains);
@@ -146,7 +147,7 @@ static int observe_set(struct nft_observer *observer, const struct nlmsghdr *mes
 
 	if (!set)
 		return -ENOMEM;
-	if (nftnl_set_nlmsg_parse(message, set) < 0) {
+	if (nftnl_set_nlmsg_parse(message, set) < 0 || !nftnl_set_is_set(set, NFTNL_SET_NAME)) {
 		result = -EBADMSG;
 		goto out;
 	}
@@ -240,7 +241,8 @@ static int observe_rule(struct nft_observer *observer, const struct nlmsghdr *me
 
 	if (!rule)
 		return -ENOMEM;
-	if (nftnl_rule_nlmsg_parse(message, rule) == 0) {
+	if (nftnl_rule_nlmsg_parse(message, rule) == 0 &&
+		nftnl_rule_is_set(rule, NFTNL_RULE_CHAIN)) {
 		nft_shape_rule(rule, &observer->rules);
 		nftnl_expr_foreach(rule, collect_facts, &facts);
 		result = note_facts(observer, nftnl_rule_get_str(rule, NFTNL_RULE_CHAIN), &facts);
@@ -532,12 +534,13 @@ static void add_sorted_lines(struct text *shape, struct text *lines)
 
 	for (size_t i = 0; i < lines->length; i++)
 		count += lines->data[i] == '\n';
-	if (count == 0)
+	if (lines->failed)
+		shape->failed = true;
+	if (count == 0 || lines->failed)
 		return;
 	list = calloc(count, sizeof(*list));
-	if (!list || lines->failed) {
+	if (!list) {
 		shape->failed = true;
-		free(list);
 		return;
 	}
 	for (char *line = strtok(lines->data, "\n"); line && at < count; line = strtok(NULL, "\n"))

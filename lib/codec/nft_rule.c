@@ -415,10 +415,11 @@ void nft_shape_set(struct nftnl_set *set, struct text *text)
 
 void nft_shape_chain(const struct nftnl_chain *chain, struct text *text)
 {
+	const char *type = nftnl_chain_get_str(chain, NFTNL_CHAIN_TYPE);
+
 	text_printf(text, "chain %s", nftnl_chain_get_str(chain, NFTNL_CHAIN_NAME));
 	if (nftnl_chain_is_set(chain, NFTNL_CHAIN_HOOKNUM))
-		text_printf(text, " type %s hook %u priority %d policy %u",
-			nftnl_chain_get_str(chain, NFTNL_CHAIN_TYPE),
+		text_printf(text, " type %s hook %u priority %d policy %u", type ? type : "none",
 			nftnl_chain_get_u32(chain, NFTNL_CHAIN_HOOKNUM),
 			nftnl_chain_get_s32(chain, NFTNL_CHAIN_PRIO),
 			nftnl_chain_get_u32(chain, NFTNL_CHAIN_POLICY));

@@ -8,6 +8,7 @@
 #include <string.h>
 
 static const char first_line[] = "sipfence-state 1\n";
+static const char validated_word[] = " validated"; /* at the end of its line, with the blank */
 
 static uint64_t checksum(const char *data, size_t length)
 {
@@ -22,7 +23,7 @@ static void print_end(struct text *text, size_t start, size_t lines)
 {
 	if (!text->failed)
 		text_printf(text, "end %zu %016" PRIx64 "\n", lines,
-			checksum(text->data + start, text->length - start));
+			checksum(text_string(text) + start, text->length - start));
 }
 
 static void put(struct text *text, uint64_t number)
@@ -61,7 +62,22 @@ static bool is_blank(const struct lookup *lookup)
 	return !lookup->asked && !lookup->good && !lookup->none;
 }
 
-static size_t print_host(const struct host *host, uint64_t fingerprint, struct text *text)
+/* A state without any is one that older versions read, too. */
+static size_t print_changes(const struct changes *changes, int64_t now, struct text *text)
+{
+	uint32_t recent = changes_within(changes, now);
+
+	if (recent == 0 && !(changes && changes->said))
+		return 0;
+	text_puts(text, changes->said ? "changes 1" : "changes 0");
+	for (uint32_t i = changes->count - recent; i < changes->count; i++)
+		put_time(text, changes->times[i]);
+	text_puts(text, "\n");
+	return 1;
+}
+
+static size_t print_host(
+	const struct host *host, uint64_t fingerprint, int64_t now, struct text *text)
 {
 	size_t lines = 1;
 
@@ -69,6 +85,7 @@ static size_t print_host(const struct host *host, uint64_t fingerprint, struct t
 	text_puts(text, host->name);
 	text_printf(text, " %016" PRIx64, fingerprint);
 	put(text, host->told);
+	text_puts(text, host->validated ? validated_word : "");
 	text_puts(text, "\n");
 	for (int family = 0; family < FAMILY_COUNT; family++) {
 		if (is_blank(&host->lookup[family]))
@@ -80,6 +97,7 @@ static size_t print_host(const struct host *host, uint64_t fingerprint, struct t
 		text_puts(text, "\n");
 		lines++;
 	}
+	lines += print_changes(host->changes, now, text);
 	for (size_t i = 0; i < host->retired_count; i++) {
 		text_puts(text, "retired");
 		put_time(text, host->retired[i].when);
@@ -94,7 +112,8 @@ static size_t print_srv(const struct srv *srv, struct text *text)
 {
 	size_t lines = 2;
 
-	text_printf(text, "srv %s %u\ntargets", srv->name, srv->told);
+	text_printf(text, "srv %s %u%s\ntargets", srv->name, srv->told,
+		srv->validated ? validated_word : "");
 	put_lookup(text, &srv->lookup);
 	for (size_t i = 0; i < srv->count; i++)
 		text_printf(text, " %s", srv->targets[i]);
@@ -133,7 +152,8 @@ void state_print_host(const struct host *host, const struct config *config,
 	size_t start = text->length;
 
 	print_clock(clock, text);
-	print_end(text, start, 1 + print_host(host, config->guards[host->guard].fingerprint, text));
+	print_end(text, start,
+		1 + print_host(host, config->guards[host->guard].fingerprint, clock->now, text));
 }
 
 void state_print_srv(const struct srv *srv, const struct steady *clock, struct text *text)
@@ -163,7 +183,8 @@ void state_print(const struct roster *roster, const struct config *config,
 
 		if (is_blank(&host->lookup[FAMILY_IPV4]) && is_blank(&host->lookup[FAMILY_IPV6]))
 			continue;
-		lines += print_host(host, config->guards[host->guard].fingerprint, text);
+		lines +=
+			print_host(host, config->guards[host->guard].fingerprint, clock->now, text);
 	}
 	for (size_t i = 0; i < roster->srv_count; i++) {
 		if (!is_blank(&roster->srvs[i].lookup))
@@ -338,13 +359,28 @@ static bool parse_clock(struct parser *parser, struct line *line)
 	return true;
 }
 
+/* As a config may name one: it meets the kernel and a terminal. */
+static bool table_name(struct line *line, const char **ret_table, size_t *ret_length)
+{
+	static const char plain[] =
+		"_-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+	if (!word(line, ret_table, ret_length) || *ret_length > CONFIG_MAX_TABLE_NAME)
+		return false;
+	for (size_t i = 0; i < *ret_length; i++) {
+		if (!memchr(plain, (*ret_table)[i], sizeof(plain) - 1))
+			return false;
+	}
+	return true;
+}
+
 static bool parse_table(struct parser *parser, struct line *line)
 {
 	struct saved_state *state = parser->state;
 	const char *table;
 	size_t length;
 
-	if (state->table_count == STATE_MAX_TABLES || !word(line, &table, &length))
+	if (state->table_count == STATE_MAX_TABLES || !table_name(line, &table, &length))
 		return false;
 	state->tables[state->table_count] = arena_copy(&state->arena, table, length);
 	parser->no_memory |= !state->tables[state->table_count];
@@ -358,7 +394,7 @@ static bool parse_enforced(struct parser *parser, struct line *line)
 	const char *table;
 	size_t length;
 
-	if (!word(line, &table, &length) || !number(line, UINT8_MAX, &protocol) ||
+	if (!table_name(line, &table, &length) || !number(line, UINT8_MAX, &protocol) ||
 		!number(line, UINT16_MAX, &first) || !number(line, UINT16_MAX, &last) ||
 		!grow(parser, (void **)&state->enforced, state->enforced_count,
 			&parser->enforced_capacity, sizeof(*state->enforced)))
@@ -373,19 +409,35 @@ static bool parse_enforced(struct parser *parser, struct line *line)
 	return state->enforced_table != NULL;
 }
 
+/* The word, or the end of the line. */
+static bool is_validated(struct line *line, bool *ret_validated)
+{
+	const char *text;
+	size_t length;
+
+	*ret_validated = line->at < line->end;
+	return !*ret_validated ||
+	       (word(line, &text, &length) && length == strlen(validated_word + 1) &&
+		       memcmp(text, validated_word + 1, length) == 0);
+}
+
 static bool parse_host(struct parser *parser, struct line *line)
 {
 	struct saved_state *state = parser->state;
 	const char *host = name(parser, line);
 	uint64_t fingerprint, told;
+	bool validated;
 
-	if (!host || !hexadecimal(line, &fingerprint) || !number(line, UINT8_MAX, &told))
+	if (!host || !hexadecimal(line, &fingerprint) || !number(line, UINT8_MAX, &told) ||
+		!is_validated(line, &validated))
 		return false;
 	if (!grow(parser, (void **)&state->hosts, state->host_count, &parser->host_capacity,
 		    sizeof(*state->hosts)))
 		return false;
 	state->hosts[state->host_count++] = (struct saved_host){
-		.host = {.name = host, .told = (uint8_t)told}, .fingerprint = fingerprint};
+		.host = {.name = host, .told = (uint8_t)told, .validated = validated},
+		.fingerprint = fingerprint,
+	};
 	parser->in_host = true;
 	parser->in_srv = false;
 	return true;
@@ -469,18 +521,51 @@ static bool parse_retired(struct parser *parser, struct line *line)
 	return true;
 }
 
+static bool parse_changes(struct parser *parser, struct line *line)
+{
+	struct host *host = &parser->state->hosts[parser->state->host_count - 1].host;
+	struct changes *changes;
+	uint64_t flapping, when;
+	size_t count;
+
+	if (host->changes || !number(line, 1, &flapping))
+		return false;
+	count = count_words(line);
+	if (count > FLAPPING_LIMIT_MAX + 1)
+		return false;
+	changes = arena_alloc(
+		&parser->state->arena, sizeof(*changes) + count * sizeof(changes->times[0]));
+	if (!changes) {
+		parser->no_memory = true;
+		return false;
+	}
+	changes->flapping = changes->said = flapping;
+	for (; changes->count < count; changes->count++) {
+		uint32_t last = changes->count;
+
+		if (!number(line, INT64_MAX, &when) ||
+			(last > 0 && (int64_t)when < changes->times[last - 1]))
+			return false;
+		changes->times[last] = (int64_t)when;
+	}
+	host->changes = changes;
+	return true;
+}
+
 static bool parse_srv(struct parser *parser, struct line *line)
 {
 	struct saved_state *state = parser->state;
 	const char *srv = name(parser, line);
 	uint64_t told;
+	bool validated;
 
-	if (!srv || !number(line, UINT8_MAX, &told))
+	if (!srv || !number(line, UINT8_MAX, &told) || !is_validated(line, &validated))
 		return false;
 	if (!grow(parser, (void **)&state->srvs, state->srv_count, &parser->srv_capacity,
 		    sizeof(*state->srvs)))
 		return false;
-	state->srvs[state->srv_count++] = (struct srv){.name = srv, .told = (uint8_t)told};
+	state->srvs[state->srv_count++] =
+		(struct srv){.name = srv, .told = (uint8_t)told, .validated = validated};
 	parser->in_host = false;
 	parser->in_srv = true;
 	return true;
@@ -540,6 +625,7 @@ static bool parse_line(struct parser *parser, struct line *line)
 		{"enforced", parse_enforced, false, false},
 		{"host", parse_host, false, false},
 		{"lookup", parse_lookup, true, false},
+		{"changes", parse_changes, true, false},
 		{"retired", parse_retired, true, false},
 		{"srv", parse_srv, false, false},
 		{"targets", parse_targets, false, true},
@@ -731,10 +817,12 @@ struct saved_state *state_free(struct saved_state *state)
 	return NULL;
 }
 
-/* The record of that name under that guard, else any of that name, else NULL. */
+/* The record of that name under that guard, else of its question, else any of it, else NULL. */
 static const struct saved_host *find_host(
-	const struct saved_state *state, const char *host, uint64_t fingerprint)
+	const struct saved_state *state, const struct host *wanted, uint64_t fingerprint)
 {
+	const struct saved_host *found = NULL;
+	const char *host = wanted->name;
 	size_t low = 0, high = state->host_count;
 
 	while (low < high) {
@@ -750,25 +838,28 @@ static const struct saved_host *find_host(
 			break;
 		if (state->hosts[i].fingerprint == fingerprint)
 			return &state->hosts[i];
+		if (!found || (found->host.validated != wanted->validated &&
+				      state->hosts[i].host.validated == wanted->validated))
+			found = &state->hosts[i];
 	}
-	if (low < state->host_count && strcmp(state->hosts[low].host.name, host) == 0)
-		return &state->hosts[low];
-	return NULL;
+	return found;
 }
 
 int state_restore_hosts(const struct saved_state *state, const struct config *config,
-	const struct own_addresses *own, struct roster *roster, int64_t now)
+	const struct surroundings *around, struct roster *roster, int64_t now)
 {
 	for (size_t i = 0; i < roster->host_count; i++) {
 		struct host *host = &roster->hosts[i];
 		const struct guard *guard = &config->guards[host->guard];
-		const struct saved_host *saved = find_host(state, host->name, guard->fingerprint);
+		const struct saved_host *saved = find_host(state, host, guard->fingerprint);
 
 		if (!saved)
 			continue;
-		if (host_inherit(host, &saved->host, guard, own) < 0)
+		if (host_inherit(host, &saved->host, guard, around) < 0)
 			return -ENOMEM;
 		host_restore(host, now);
+		if (host->validated && !saved->host.validated)
+			host_unproven(host, now);
 	}
 	return 0;
 }
@@ -788,6 +879,8 @@ int state_restore_srvs(const struct saved_state *state, struct roster *roster, i
 			if (srv->retired[j].when > now)
 				srv->retired[j].when = now;
 		}
+		if (srv->validated && !state->srvs[i].validated)
+			srv_unproven(srv, now);
 	}
 	return 0;
 }

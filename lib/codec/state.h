@@ -1,19 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* clang-format off */
 /*
  * What is known of the names, as text that outlives a run and a reboot.
  *
  *   sipfence-state 1
- *   clock STEADY WALL BOOTTIME BOOT_ID                (core/steady.h; BOOT_ID may be -)
- *   table NAME                                        (that runs have made, and that is still
- * there) enforced TABLE PROTOCOL FIRST LAST                (ports that the last run shut to
- * strangers) host NAME GUARD TOLD lookup FAMILY ASKED GOOD NONE TTL FAILURES LAST REASON [ADDRESS
- * …]   (FAMILY: 4 or 6) retired WHEN ADDRESS srv NAME TOLD targets ASKED GOOD NONE TTL FAILURES
- * LAST REASON [NAME …] retired-target WHEN NAME end LINES CHECKSUM
+ *   clock STEADY WALL BOOTTIME BOOT_ID     core/steady.h; BOOT_ID may be -
+ *   table NAME                             that runs have made, and that is still there
+ *   enforced TABLE PROTOCOL FIRST LAST     ports that the last run shut to strangers
+ *   host NAME GUARD TOLD [validated]       `validated`: learned under require-dnssec
+ *   lookup FAMILY ASKED GOOD NONE TTL FAILURES LAST REASON [ADDRESS ...]   FAMILY: 4 or 6
+ *   changes FLAPPING WHEN ...              of the last hour; only where there are any
+ *   retired WHEN ADDRESS
+ *   srv NAME TOLD [validated]
+ *   targets ASKED GOOD NONE TTL FAILURES LAST REASON [NAME ...]
+ *   retired-target WHEN NAME
+ *   end LINES CHECKSUM
  *
  * Lines below `host` and `srv` belong to it. Times are seconds of the steady clock. CHECKSUM is
  * FNV-1a (64 bits) of all bytes before the last line: a text that was cut or damaged is refused
  * whole.
  */
+/* clang-format on */
 #ifndef SIPFENCE_STATE_H
 #define SIPFENCE_STATE_H
 
@@ -81,10 +88,10 @@ struct saved_state *state_free(struct saved_state *state); /* returns NULL */
 
 /*
  * Takes over what the roster's SRV names, or its hosts, were. A host whose guard has changed keeps
- * the addresses that the new guard lets through. -ENOMEM.
+ * the addresses that the new guard lets through (host_inherit(), host_unproven()). -ENOMEM.
  */
 int state_restore_srvs(const struct saved_state *state, struct roster *roster, int64_t now);
 int state_restore_hosts(const struct saved_state *state, const struct config *config,
-	const struct own_addresses *own, struct roster *roster, int64_t now);
+	const struct surroundings *around, struct roster *roster, int64_t now);
 
 #endif

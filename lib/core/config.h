@@ -17,7 +17,8 @@
 #include <stdint.h>
 
 enum { CONFIG_MAX_SERVICES = 32, CONFIG_MAX_ADDRESSES = 256 };
-enum { CONFIG_MAX_SERVERS = 64, CONFIG_DNS_PORT = 53 };
+enum { CONFIG_MAX_SERVERS = 64, CONFIG_DNS_PORT = 53, CONFIG_MAX_TABLE_NAME = 64 };
+enum { COUNTRY_SIZE = 3 }; /* ISO 3166-1 alpha-2, upper case, and a NUL */
 
 enum protocol { PROTOCOL_TCP = 6, PROTOCOL_UDP = 17 };
 
@@ -33,11 +34,19 @@ struct service {
 	bool local; /* the local subnets pass it */
 };
 
-/* What an answer must satisfy before its addresses count. Equal ones are one: compare indices. */
+/*
+ * What an answer must satisfy before its addresses count: all of it. Equal ones are one: compare
+ * indices.
+ */
 struct guard {
 	struct prefix *within; /* sorted by prefix_compare; none: anywhere */
 	size_t within_count;
+	char (*countries)[COUNTRY_SIZE]; /* sorted, distinct; none: any */
+	size_t country_count;
+	uint32_t *asns; /* autonomous systems; sorted, distinct; none: any */
+	size_t asn_count;
 	uint32_t max_addresses; /* more in one answer: refused */
+	bool require_dnssec;	/* only what a trusted resolver has validated counts */
 	uint64_t fingerprint;	/* of the above, the same in every run: keys saved state */
 };
 
@@ -83,12 +92,22 @@ struct config {
 		size_t server_count;		     /* 0: resolv.conf */
 		uint32_t timeout_ms;		     /* whole budget of one question */
 		uint32_t in_flight;		     /* 0: adapt */
+		/* Whose word on DNSSEC counts; sorted by prefix_compare. Never empty: loopback. */
+		const struct prefix *trusted;
+		size_t trusted_count;
 	} resolver;
+
+	/* MaxMind-format databases, absolute paths; NULL: none. */
+	struct {
+		const char *country, *asn;
+		int64_t max_age; /* seconds since a database was built: then it is stale */
+	} geoip;
 
 	/* All in seconds. */
 	int64_t refresh_min, refresh_max;
 	int64_t hold, gone;
 	int64_t linger[OWNER_KIND_COUNT];
+	uint32_t changes_per_hour; /* a name that changes more often is flapping */
 
 	bool monitor;
 	bool accept_replies;
@@ -97,8 +116,20 @@ struct config {
 	uint32_t log_rate;	/* log lines per log_rate_unit; 0: no log */
 	uint32_t log_rate_unit; /* seconds: 1, 60, 3600, 86400 */
 	const char *log_prefix;
-	const char *user;
+	const char *user; /* the daemon's; NULL: not given, CONFIG_DEFAULT_USER if there is one */
+
+	/* A program (an absolute path) and its arguments, ended by NULL; NULL: none. */
+	const char *const *on_change;
+
+	struct {
+		const char *acl_file; /* of named ACLs (codec/asterisk_acl.h); an absolute path */
+		/* What passes a command to Asterisk's command line, ended by NULL; the command
+		 * itself is one more argument. The program may be a name without a slash. */
+		const char *const *command;
+	} asterisk;
 };
+
+#define CONFIG_DEFAULT_USER "sipfence"
 
 void config_free(struct config *config); /* NULL is allowed; frees the struct too */
 

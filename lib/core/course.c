@@ -41,13 +41,28 @@ static bool silent(const struct course_server *server)
 	return server->misses >= COURSE_SILENT_AFTER;
 }
 
-static uint64_t speaking(const struct course *course)
+static bool may_ask(const struct course_try *try, uint32_t server)
+{
+	return !try->only || (try->only >> server & 1);
+}
+
+/* Of those that the question may ask. */
+static uint64_t speaking(const struct course *course, const struct course_try *try)
 {
 	uint64_t servers = 0;
 
 	for (uint32_t i = 0; i < course->server_count; i++)
-		servers |= (uint64_t)!silent(&course->servers[i]) << i;
+		servers |= (uint64_t)(may_ask(try, i) && !silent(&course->servers[i])) << i;
 	return servers;
+}
+
+static uint32_t choices(const struct course *course, const struct course_try *try)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < course->server_count; i++)
+		count += may_ask(try, i);
+	return count;
 }
 
 static void missed(struct course_server *server, int64_t sent, int64_t now)
@@ -72,7 +87,7 @@ static uint32_t first_choice(struct course *course, const struct course_try *try
 
 	for (uint32_t i = 0; i < course->server_count; i++) {
 		struct course_server *server = &course->servers[i];
-		if (try->tried >> i & 1)
+		if (!may_ask(try, i) || try->tried >> i & 1)
 			continue;
 		if (!silent(server))
 			return i;
@@ -112,7 +127,7 @@ static enum course_next unsent(
 	struct course *course, struct course_try *try, uint32_t server, int64_t now)
 {
 	missed(&course->servers[server], try->sent, now);
-	if (try->faults >= COURSE_MAX_FAULTS + course->server_count - 1)
+	if (try->faults >= COURSE_MAX_FAULTS + choices(course, try) - 1)
 		return COURSE_FAIL;
 	try->faults++;
 	return COURSE_ASK;
@@ -127,7 +142,7 @@ static enum course_next rejected(
 		course->servers[failure->server].plain = true;
 		return COURSE_ASK;
 	}
-	if (speaking(course) & ~try->tried)
+	if (speaking(course, try) & ~try->tried)
 		return COURSE_ASK;
 	/* dnsmasq's way to say "too many at once": once more, at the next step. */
 	if (failure->reason == REASON_SERVER_REFUSED && failure->crowded && first_of_steps)
@@ -140,10 +155,12 @@ enum course_next course_failed(struct course *course, struct course_try *try,
 {
 	enum course_next next;
 
-	try->reason = (uint8_t)failure->reason;
+	/* That signatures are wrong is what an admin must hear of, whatever another server says. */
+	if (try->reason != REASON_BOGUS)
+		try->reason = (uint8_t)failure->reason;
 	next = failure->spoke ? rejected(course, try, failure)
 			      : unsent(course, try, failure->server, now);
-	if (next == COURSE_FAIL && speaking(course) & (~try->tried | failure->open))
+	if (next == COURSE_FAIL && speaking(course, try) & (~try->tried | failure->open))
 		return COURSE_WAIT;
 	return next;
 }

@@ -15,6 +15,9 @@
  * answer (SERVFAIL, REFUSED, nobody listens) does not decide while one that is not silent has yet
  * to be asked or to answer.
  *
+ * A question may be for some servers only: then the others are as good as none to it, and as long
+ * as one of those speaks its failure raises no doubt.
+ *
  * Doubt. Silence tells nothing by itself whether the server is dead or only that name: a resolver
  * is silent for as long as it waits for a dead name's own servers. So one question that fails
  * without a word from any server since its first try begins a doubt. In doubt only canaries are
@@ -70,9 +73,10 @@ struct course {
 	} doubt;
 };
 
-/* A question under way. Zeroed, then course_begin(). */
+/* A question under way. Zeroed but for `only`, then course_begin(). */
 struct course_try {
 	int64_t started, sent; /* the first try, the last one */
+	uint64_t only;	       /* bit i: servers[i] may be asked; 0: all may */
 	uint64_t tried;	       /* bit i: servers[i], in this round */
 	uint32_t doubt;	       /* course.doubt.number at the first try */
 	uint8_t server;	       /* of the last try */

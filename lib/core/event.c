@@ -71,6 +71,43 @@ void event_put_addrs(struct event *event, const char *key, const struct addr *ad
 		text_printf(&event->line, ",+%zu", count - ADDRS_MAX);
 }
 
+/* Plain or in quotes; returns what is behind it. */
+static const char *take_value(const char *at, struct text *value)
+{
+	text_clear(value);
+	if (*at != '"') {
+		size_t length = strcspn(at, " \n");
+
+		text_write(value, at, length);
+		return at + length;
+	}
+	for (at++; *at && *at != '\n' && *at != '"'; at++) {
+		if (*at == '\\' && (at[1] == '"' || at[1] == '\\'))
+			at++;
+		text_write(value, at, 1);
+	}
+	return at + (*at == '"');
+}
+
+bool event_next(const char **at, char key[EVENT_KEY_SIZE], struct text *value)
+{
+	while (**at && **at != '\n') {
+		const char *start = *at;
+		size_t length = strcspn(start, "= \n");
+
+		if (start[length] != '=' || length >= EVENT_KEY_SIZE) {
+			*at += length + (start[length] == ' ' || start[length] == '=');
+			continue;
+		}
+		memcpy(key, start, length);
+		key[length] = '\0';
+		*at = take_value(start + length + 1, value);
+		*at += **at == ' ';
+		return true;
+	}
+	return false;
+}
+
 void event_clear(struct event *event)
 {
 	text_free(&event->line);

@@ -13,6 +13,7 @@
 #include "addr.h"
 #include "text.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,5 +39,13 @@ void event_put_number(struct event *event, const char *key, int64_t value);
 /* Comma-separated; "-" for none; after the eighth "+N". */
 void event_put_addrs(struct event *event, const char *key, const struct addr *addrs, size_t count);
 void event_clear(struct event *event); /* frees the line */
+
+enum { EVENT_KEY_SIZE = 32 };
+/*
+ * The key and the value at *at, in a line as above; *at moves behind them. False: there is none,
+ * *at stands at the end of the line. `value` gets what was put, but for what is not printable,
+ * which stays \xNN.
+ */
+bool event_next(const char **at, char key[EVENT_KEY_SIZE], struct text *value);
 
 #endif

@@ -76,6 +76,34 @@ void host_restore(struct host *host, int64_t now)
 		lookup_restore(&host->lookup[family], now);
 	for (size_t i = 0; i < host->retired_count; i++)
 		correct(&host->retired[i].when, now);
+	changes_restore(host->changes, now);
+}
+
+static void doubt(struct lookup *lookup, size_t count, int64_t now)
+{
+	lookup->good = 0;
+	if (count > 0 && !lookup->none)
+		lookup->none = now;
+}
+
+static void forget_retired(struct host *host)
+{
+	free(host->retired);
+	host->retired = NULL;
+	host->retired_count = 0;
+}
+
+void host_unproven(struct host *host, int64_t now)
+{
+	for (int family = 0; family < FAMILY_COUNT; family++)
+		doubt(&host->lookup[family], host->count[family], now);
+	forget_retired(host);
+}
+
+/* Did host_unproven(), or srv_unproven(), have the last word? */
+static bool is_unproven(bool validated, const struct lookup *lookup)
+{
+	return validated && !lookup->good;
 }
 
 static bool has_addr(const struct addr *addrs, size_t count, const struct addr *addr)
@@ -144,7 +172,8 @@ static int replace(struct host *host, enum family family, const struct answer *a
 
 	if (!fresh)
 		return -ENOMEM;
-	if (linger > 0 && retire(host, family, answer, now) < 0) {
+	if (linger > 0 && !is_unproven(host->validated, &host->lookup[family]) &&
+		retire(host, family, answer, now) < 0) {
 		free(fresh);
 		return -ENOMEM;
 	}
@@ -169,10 +198,18 @@ int host_take(struct host *host, enum family family, const struct answer *answer
 		if (result < 0)
 			return result;
 	}
-	if (answer->kind == ANSWER_REFUSED)
+	if (answer->kind == ANSWER_REFUSED) {
 		host->culprit[family] = answer->culprit;
+		host->origin[family] = answer->origin;
+	}
 	lookup_take(&host->lookup[family], answer, now);
 	return changed;
+}
+
+void host_count_change(struct host *host, bool had_answer, uint32_t limit, int64_t now)
+{
+	if (had_answer)
+		changes_add(&host->changes, limit, now);
 }
 
 static bool expire_family(
@@ -199,10 +236,8 @@ bool host_expire(struct host *host, const struct timing *timing, int64_t linger,
 	}
 	left |= kept < host->retired_count;
 	host->retired_count = (uint16_t)kept;
-	if (kept == 0) {
-		free(host->retired);
-		host->retired = NULL;
-	}
+	if (kept == 0)
+		forget_retired(host);
 	return left;
 }
 
@@ -242,20 +277,28 @@ int64_t host_expires(const struct host *host, const struct timing *timing,
 }
 
 static bool still_good(
-	const struct addr *addr, const struct guard *guard, const struct own_addresses *own)
+	const struct addr *addr, const struct guard *guard, const struct surroundings *around)
 {
-	struct answer answer = {.kind = ANSWER_ADDRESSES, .count = 1, .addrs = addr};
+	struct answer answer = {
+		.kind = ANSWER_ADDRESSES,
+		.count = 1,
+		.addrs = addr,
+		.validated = true, /* or else host_unproven() comes */
+	};
 
-	return answer_guard(&answer, guard, own).kind == ANSWER_ADDRESSES;
+	answer = answer_guard(&answer, guard, around);
+	/* What can't be looked up now was good once: a lost database revokes nobody. */
+	return answer.kind == ANSWER_ADDRESSES || answer.reason == REASON_NO_ORIGIN;
 }
 
 static int inherit_family(struct host *host, const struct host *from, enum family family,
-	const struct guard *guard, const struct own_addresses *own)
+	const struct guard *guard, const struct surroundings *around)
 {
 	size_t count = from->count[family];
 
 	host->lookup[family] = from->lookup[family];
 	host->culprit[family] = from->culprit[family];
+	host->origin[family] = from->origin[family];
 	if (count == 0 || count > guard->max_addresses)
 		return 0;
 	host->addrs[family] = malloc(count * sizeof(*host->addrs[family]));
@@ -264,18 +307,20 @@ static int inherit_family(struct host *host, const struct host *from, enum famil
 	for (size_t i = 0; i < count; i++) {
 		const struct addr *addr = &from->addrs[family][i];
 
-		if (still_good(addr, guard, own))
+		if (still_good(addr, guard, around))
 			host->addrs[family][host->count[family]++] = *addr;
 	}
 	return 0;
 }
 
 int host_inherit(struct host *host, const struct host *from, const struct guard *guard,
-	const struct own_addresses *own)
+	const struct surroundings *around)
 {
 	host->told = from->told;
+	if (changes_copy(from->changes, &host->changes) < 0)
+		return -ENOMEM;
 	for (int family = 0; family < FAMILY_COUNT; family++) {
-		if (inherit_family(host, from, (enum family)family, guard, own) < 0)
+		if (inherit_family(host, from, (enum family)family, guard, around) < 0)
 			return -ENOMEM;
 	}
 	if (from->retired_count == 0)
@@ -284,7 +329,7 @@ int host_inherit(struct host *host, const struct host *from, const struct guard 
 	if (!host->retired)
 		return -ENOMEM;
 	for (size_t i = 0; i < from->retired_count; i++) {
-		if (still_good(&from->retired[i].addr, guard, own))
+		if (still_good(&from->retired[i].addr, guard, around))
 			host->retired[host->retired_count++] = from->retired[i];
 	}
 	return 0;
@@ -324,15 +369,31 @@ enum host_state host_state(const struct host *host)
 									       : HOST_GONE;
 }
 
-uint8_t host_telling(const struct host *host)
+const struct addr *host_culprit(const struct host *host, enum family family)
+{
+	static const struct addr none;
+	const struct lookup *lookup = &host->lookup[family];
+
+	if (lookup->last != ANSWER_REFUSED || lookup->reason == REASON_TOO_MANY)
+		return NULL;
+	if (lookup->reason == REASON_NOT_VALIDATED && addr_equal(&host->culprit[family], &none))
+		return NULL;
+	return &host->culprit[family];
+}
+
+static uint8_t telling(enum host_state state, const struct lookup *lookup)
 {
 	enum { STATE_BITS = 3 };
-	enum host_state state = host_state(host);
-	unsigned reason = 0;
+	bool dnssec = lookup->last == ANSWER_COULD_NOT_ASK &&
+		      (lookup->reason == REASON_BOGUS || lookup->reason == REASON_NO_TRUSTED);
+	unsigned reason = state == HOST_REFUSED || dnssec ? lookup->reason : REASON_NONE;
 
-	if (state == HOST_REFUSED)
-		reason = host->lookup[host_deciding_family(host)].reason;
 	return (uint8_t)(reason << STATE_BITS | state);
+}
+
+uint8_t host_telling(const struct host *host)
+{
+	return telling(host_state(host), &host->lookup[host_deciding_family(host)]);
 }
 
 const char *host_state_name(enum host_state state)
@@ -357,9 +418,9 @@ void host_clear(struct host *host)
 		host->addrs[family] = NULL;
 		host->count[family] = 0;
 	}
-	free(host->retired);
-	host->retired = NULL;
-	host->retired_count = 0;
+	forget_retired(host);
+	free(host->changes);
+	host->changes = NULL;
 }
 
 static void free_targets(char **targets, size_t count)
@@ -439,6 +500,7 @@ static void retire_targets(struct srv *srv, const struct answer *answer, int64_t
 
 int srv_take(struct srv *srv, const struct answer *answer, int64_t now)
 {
+	bool linger = !is_unproven(srv->validated, &srv->lookup);
 	struct retired_target *grown;
 	char **fresh;
 
@@ -455,8 +517,12 @@ int srv_take(struct srv *srv, const struct answer *answer, int64_t now)
 		return -ENOMEM;
 	}
 	srv->retired = grown;
-	retire_targets(srv, answer, now);
-	free(srv->targets);
+	if (linger) {
+		retire_targets(srv, answer, now);
+		free(srv->targets);
+	} else {
+		free_targets(srv->targets, srv->count);
+	}
 	srv->targets = fresh;
 	srv->count = answer->count;
 	lookup_take(&srv->lookup, answer, now);
@@ -544,6 +610,8 @@ int srv_inherit(struct srv *srv, const struct srv *from)
 
 enum host_state srv_state(const struct srv *srv)
 {
+	if (srv->lookup.last == ANSWER_REFUSED)
+		return HOST_REFUSED;
 	if (unsure(&srv->lookup)) {
 		if (srv->count > 0)
 			return HOST_HELD;
@@ -552,13 +620,30 @@ enum host_state srv_state(const struct srv *srv)
 	return srv->lookup.last == ANSWER_ADDRESSES ? HOST_FRESH : HOST_GONE;
 }
 
-void srv_clear(struct srv *srv)
+uint8_t srv_telling(const struct srv *srv)
 {
-	free_targets(srv->targets, srv->count);
+	return telling(srv_state(srv), &srv->lookup);
+}
+
+static void drop_retired_targets(struct srv *srv)
+{
 	for (size_t i = 0; i < srv->retired_count; i++)
 		free(srv->retired[i].target);
 	free(srv->retired);
-	srv->targets = NULL;
 	srv->retired = NULL;
-	srv->count = srv->retired_count = 0;
+	srv->retired_count = 0;
+}
+
+void srv_unproven(struct srv *srv, int64_t now)
+{
+	doubt(&srv->lookup, srv->count, now);
+	drop_retired_targets(srv);
+}
+
+void srv_clear(struct srv *srv)
+{
+	free_targets(srv->targets, srv->count);
+	drop_retired_targets(srv);
+	srv->targets = NULL;
+	srv->count = 0;
 }

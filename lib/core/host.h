@@ -16,6 +16,7 @@
 
 #include "addr.h"
 #include "answer.h"
+#include "flapping.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -56,13 +57,16 @@ struct retired {
 struct host {
 	const char *name; /* not owned */
 	uint32_t guard;	  /* index into config.guards */
+	bool validated;	  /* its answers must be: the guard requires DNSSEC */
 	struct lookup lookup[FAMILY_COUNT];
 	uint16_t count[FAMILY_COUNT]; /* addresses in force */
 	uint16_t retired_count;
 	uint8_t told;			   /* what was last reported to the admin: host_telling() */
 	struct addr *addrs[FAMILY_COUNT];  /* sorted by addr_compare; owned */
 	struct retired *retired;	   /* owned */
+	struct changes *changes;	   /* how often it changes; owned, NULL: it does not */
 	struct addr culprit[FAMILY_COUNT]; /* of the last refusal */
+	struct origin origin[FAMILY_COUNT]; /* of the culprit */
 };
 
 enum host_state {
@@ -82,6 +86,11 @@ enum host_state {
  */
 int host_take(struct host *host, enum family family, const struct answer *answer, int64_t linger,
 	int64_t now);
+/*
+ * Counts a change that host_take() has made; `had_answer`: the family had an answer with addresses
+ * before, else that was the first one, which is no change. Without memory it is not counted.
+ */
+void host_count_change(struct host *host, bool had_answer, uint32_t limit, int64_t now);
 /* Drops what has outlived hold, gone or linger; returns true when addresses in force left. */
 bool host_expire(struct host *host, const struct timing *timing, int64_t linger, int64_t now);
 /* When addresses leave next if no answer comes; INT64_MAX: there is no such time. `linger` is that
@@ -92,28 +101,40 @@ int64_t host_expires(const struct host *host, const struct timing *timing,
 enum host_state host_state(const struct host *host);
 /* The family whose outcome decides host_state(): what to name in a message. */
 enum family host_deciding_family(const struct host *host);
-/* State, and of a refused one the reason: another reason is news. 0: nothing was told yet. */
+/* The address that the guard objected to; NULL: it was not refused for an address. */
+const struct addr *host_culprit(const struct host *host, enum family family);
+/* State, and the reason of a refused one, or if it is about DNSSEC: another reason is news. 0:
+ * nothing was told yet. */
 uint8_t host_telling(const struct host *host);
 const char *host_state_name(enum host_state state); /* "fresh", "held", … */
 void host_clear(struct host *host);		    /* frees what it owns */
 
 /*
  * Copies all that is known of the name into `host`, which has nothing yet, but for addresses that
- * its guard refuses, or that are this machine's by now. -ENOMEM: host_clear() it.
+ * its guard refuses, or that are this machine's by now. One of which it can't be known where it
+ * belongs stays. -ENOMEM: host_clear() it.
  */
 int host_inherit(struct host *host, const struct host *from, const struct guard *guard,
-	const struct own_addresses *own);
+	const struct surroundings *around);
 
 /*
  * After reading saved state: times of the future become `now` (the clock went backwards), and a
  * good answer of a former run no longer counts as the last word, so that `hold` bounds it.
  */
 void host_restore(struct host *host, int64_t now);
+/*
+ * What is known of the name was learned before its answers had to be validated. Nobody vouches for
+ * it; but a phone that is in must not be thrown out before the name could be asked. So addresses
+ * stay for `gone` at most, as if DNS had just said that there are none, and no good answer was ever
+ * had: what then replaces them leaves them no time to linger. Those that linger already leave.
+ */
+void host_unproven(struct host *host, int64_t now);
 void lookup_restore(struct lookup *lookup, int64_t now);
 
 /* The targets of an SRV name; the same rules as for addresses. */
 struct srv {
 	const char *name; /* not owned */
+	bool validated;	  /* its answers must be: an owner's guard requires DNSSEC */
 	struct lookup lookup;
 	size_t count, retired_count;
 	char **targets; /* in force; owned, sorted by strcmp */
@@ -132,7 +153,9 @@ uint64_t srv_names_hash(const struct srv *srv);
 /* As host_expires(). */
 int64_t srv_expires(const struct srv *srv, const struct timing *timing, int64_t linger);
 int srv_inherit(struct srv *srv, const struct srv *from); /* -ENOMEM: srv_clear() it */
+void srv_unproven(struct srv *srv, int64_t now);	  /* as host_unproven() */
 enum host_state srv_state(const struct srv *srv);
+uint8_t srv_telling(const struct srv *srv); /* as host_telling() */
 void srv_clear(struct srv *srv);
 
 #endif

@@ -73,14 +73,18 @@ static int list_srvs(const struct config *config, struct roster *roster)
 		return -ENOMEM;
 	for (size_t i = 0; i < config->owner_count; i++) {
 		const struct owner *owner = &config->owners[i];
+		bool validated = config->guards[owner->guard].require_dnssec;
 
 		for (size_t j = 0; j < owner->srv_count; j++)
-			roster->srvs[roster->srv_count++].name = owner->srv[j];
+			roster->srvs[roster->srv_count++] =
+				(struct srv){.name = owner->srv[j], .validated = validated};
 	}
 	qsort(roster->srvs, count, sizeof(*roster->srvs), compare_srvs);
 	for (size_t i = 0; i < count; i++) {
 		if (i == 0 || strcmp(roster->srvs[i].name, roster->srvs[kept - 1].name) != 0)
 			roster->srvs[kept++] = roster->srvs[i];
+		else
+			roster->srvs[kept - 1].validated |= roster->srvs[i].validated;
 	}
 	roster->srv_count = kept;
 	return 0;
@@ -141,7 +145,11 @@ static int list_hosts(
 
 		if (i == 0 || strcmp(last[-1].name, wish->name) != 0 ||
 			last[-1].guard != wish->guard) {
-			*last = (struct host){.name = wish->name, .guard = wish->guard};
+			*last = (struct host){
+				.name = wish->name,
+				.guard = wish->guard,
+				.validated = config->guards[wish->guard].require_dnssec,
+			};
 			roster->host_count++;
 		}
 		if (linger > roster->linger[roster->host_count - 1])
@@ -222,10 +230,11 @@ out:
 }
 
 /* The first host of that name at or behind `*from`, where names go up; one of the same guard if
- * there is one. */
+ * there is one, or else of the same question. */
 static const struct host *find_former(const struct roster *old, const struct config *old_config,
-	const char *name, uint64_t fingerprint, size_t *from)
+	const struct host *host, uint64_t fingerprint, size_t *from)
 {
+	const char *name = host->name;
 	const struct host *found = NULL;
 
 	while (*from < old->host_count && strcmp(old->hosts[*from].name, name) < 0)
@@ -233,14 +242,15 @@ static const struct host *find_former(const struct roster *old, const struct con
 	for (size_t i = *from; i < old->host_count && strcmp(old->hosts[i].name, name) == 0; i++) {
 		if (old_config->guards[old->hosts[i].guard].fingerprint == fingerprint)
 			return &old->hosts[i];
-		if (!found)
+		if (!found || (found->validated != host->validated &&
+				      old->hosts[i].validated == host->validated))
 			found = &old->hosts[i];
 	}
 	return found;
 }
 
 static int inherit_hosts(const struct config *config, const struct roster *old,
-	const struct config *old_config, const struct own_addresses *own, int64_t now,
+	const struct config *old_config, const struct surroundings *around, int64_t now,
 	struct roster *roster)
 {
 	size_t from = 0;
@@ -249,15 +259,17 @@ static int inherit_hosts(const struct config *config, const struct roster *old,
 		struct host *host = &roster->hosts[i];
 		const struct guard *guard = &config->guards[host->guard];
 		const struct host *former =
-			find_former(old, old_config, host->name, guard->fingerprint, &from);
+			find_former(old, old_config, host, guard->fingerprint, &from);
 
 		if (!former)
 			continue;
-		if (host_inherit(host, former, guard, own) < 0)
+		if (host_inherit(host, former, guard, around) < 0)
 			return -ENOMEM;
 		if (old_config->guards[former->guard].fingerprint == guard->fingerprint)
 			continue;
 		host_restore(host, now);
+		if (host->validated && !former->validated)
+			host_unproven(host, now);
 		/* What was refused may be good now. */
 		for (int family = 0; family < FAMILY_COUNT; family++)
 			host->lookup[family].last = ANSWER_NEVER;
@@ -266,7 +278,7 @@ static int inherit_hosts(const struct config *config, const struct roster *old,
 }
 
 int roster_inherit(const struct config *config, const struct roster *old,
-	const struct config *old_config, const struct own_addresses *own, int64_t now,
+	const struct config *old_config, const struct surroundings *around, int64_t now,
 	struct roster **ret_roster)
 {
 	struct roster *known = NULL, *roster = NULL;
@@ -275,13 +287,16 @@ int roster_inherit(const struct config *config, const struct roster *old,
 	for (size_t i = 0; result == 0 && i < known->srv_count; i++) {
 		const struct srv *former = roster_find_srv(old, known->srvs[i].name);
 
-		if (former)
-			result = srv_inherit(&known->srvs[i], former);
+		if (!former)
+			continue;
+		result = srv_inherit(&known->srvs[i], former);
+		if (result == 0 && known->srvs[i].validated && !former->validated)
+			srv_unproven(&known->srvs[i], now);
 	}
 	if (result == 0)
 		result = roster_build(config, known, &roster);
 	if (result == 0)
-		result = inherit_hosts(config, old, old_config, own, now, roster);
+		result = inherit_hosts(config, old, old_config, around, now, roster);
 	if (result == 0) {
 		*ret_roster = roster;
 		roster = NULL;
@@ -306,6 +321,33 @@ struct roster *roster_free(struct roster *roster)
 	arena_free(&roster->names);
 	free(roster);
 	return NULL;
+}
+
+bool roster_same_name(const struct roster *roster, size_t host, size_t other)
+{
+	return other < roster->host_count &&
+	       strcmp(roster->hosts[host].name, roster->hosts[other].name) == 0;
+}
+
+bool roster_same_question(const struct roster *roster, size_t host, size_t other)
+{
+	return roster->hosts[host].validated == roster->hosts[other].validated;
+}
+
+size_t roster_first_of_question(const struct roster *roster, size_t host)
+{
+	size_t first = host;
+
+	for (size_t i = host; i-- > 0 && roster_same_name(roster, host, i);) {
+		if (roster_same_question(roster, host, i))
+			first = i;
+	}
+	return first;
+}
+
+bool roster_is_first_of_question(const struct roster *roster, size_t host)
+{
+	return roster_first_of_question(roster, host) == host;
 }
 
 bool roster_expire(struct roster *roster, const struct config *config, int64_t now)

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * All names that must be asked, each once, and who owns them: the config's names, and the targets
- * of the peers' SRV names. Made anew when the config or an SRV answer changes; what is known of the
- * names moves over.
+ * All names that must be asked, and who owns them: the config's names, and the targets of the
+ * peers' SRV names. Made anew when the config or an SRV answer changes; what is known of the names
+ * moves over.
+ *
+ * Hosts of one name share one question, whatever else their guards say; but those that need
+ * validated answers have one of their own, because it may go to other servers. An SRV name has no
+ * guard: its answers must be validated when an owner's guard requires it.
  */
 #ifndef SIPFENCE_ROSTER_H
 #define SIPFENCE_ROSTER_H
@@ -35,13 +39,21 @@ struct roster {
 int roster_build(const struct config *config, struct roster *old, struct roster **ret_roster);
 /*
  * The roster of `config` with what `old`, a roster of `old_config`, knows of the same names; `old`
- * is untouched. A host whose guard is another now keeps the addresses that it lets through, but has
- * to be asked anew. -ENOMEM.
+ * is untouched. A host whose guard is another now keeps the addresses that it lets through (see
+ * host_inherit()), but has to be asked anew. -ENOMEM.
  */
 int roster_inherit(const struct config *config, const struct roster *old,
-	const struct config *old_config, const struct own_addresses *own, int64_t now,
+	const struct config *old_config, const struct surroundings *around, int64_t now,
 	struct roster **ret_roster);
 struct roster *roster_free(struct roster *roster); /* returns NULL */
+
+/* Is there a host `other`, with the same name? Those stand together. */
+bool roster_same_name(const struct roster *roster, size_t host, size_t other);
+/* Of two hosts of one name: does one question serve both? */
+bool roster_same_question(const struct roster *roster, size_t host, size_t other);
+/* The host that has the question of this one. */
+size_t roster_first_of_question(const struct roster *roster, size_t host);
+bool roster_is_first_of_question(const struct roster *roster, size_t host);
 
 /* Drops what has outlived its time in every host and SRV name. */
 bool roster_expire(struct roster *roster, const struct config *config, int64_t now);

@@ -97,7 +97,8 @@ size_t control_unwritten(const struct control *control);
 
 /*
  * Client side; blocks. *ret_fd is the caller's. -ECONNREFUSED: there is no daemon; -EACCES: we may
- * not talk to it; -ETIMEDOUT: it takes no client. All of them say what to do.
+ * not talk to it; -EPERM: who listens there is neither root nor we nor the owner of the folder;
+ * -ETIMEDOUT: it takes no client. All of them say what to do.
  */
 int control_connect(const char *path, int *ret_fd, struct error *error);
 /*

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The side of those who ask. */
 #include "control.h"
+#include "trust.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -50,6 +51,28 @@ static int explain_connect(const char *path, int number, struct error *error)
 		error, -number, "", "cannot talk to the daemon (%s): %s", path, strerror(number));
 }
 
+/* Root, we, or whom the folder belongs to: where others may write it, they can have put their own
+ * socket there, and its answers are not the daemon's. */
+static int check_daemon(int fd, const char *path, struct error *error)
+{
+	char copy[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	struct ucred peer = {.uid = TRUST_NOBODY_ELSE};
+	socklen_t length = sizeof(peer);
+	uid_t owner = TRUST_NOBODY_ELSE;
+	struct stat folder;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	if (stat(dirname(copy), &folder) == 0 && !trust_others_may_write(&folder))
+		owner = folder.st_uid;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 &&
+		trust_user(peer.uid, owner))
+		return 0;
+	return error_set(error, -EPERM,
+		"see which process that is (ps), and whose folder it is in (ls -ld)",
+		"process %ld of user number %lu listens at %s, and that is no daemon of ours",
+		(long)peer.pid, (unsigned long)peer.uid, path);
+}
+
 int control_connect(const char *path, int *ret_fd, struct error *error)
 {
 	/* A full queue of a process that does not run would hold connect() up for ever. */
@@ -69,6 +92,11 @@ int control_connect(const char *path, int *ret_fd, struct error *error)
 		number = errno;
 		close(fd);
 		return explain_connect(path, number, error);
+	}
+	number = check_daemon(fd, path, error);
+	if (number < 0) {
+		close(fd);
+		return number;
 	}
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof(none));
 	*ret_fd = fd;

@@ -2,8 +2,10 @@
 #include "disk.h"
 
 #include "files.h"
+#include "history_file.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -24,9 +26,14 @@ struct journal {
 	struct error error; /* while it is torn: why */
 };
 
+enum job_kind { JOB_APPEND, JOB_SAVE, JOB_LOOK, JOB_LINES };
+
 struct job {
 	struct job *next;
-	char *path;		 /* to be saved; NULL: an append */
+	enum job_kind kind;
+	enum history_word word;	 /* of a look */
+	int64_t now;		 /* of the history's */
+	char *path;		 /* NULL: an append */
 	struct journal *journal; /* may be NULL for a save */
 	struct text text;
 	size_t cost;
@@ -44,6 +51,7 @@ struct disk {
 	bool started;
 	int fd;
 	struct journal *journals;
+	struct history_writer history; /* the thread's */
 
 	/* Under the mutex. */
 	struct job_list queue, results;
@@ -122,12 +130,33 @@ static void save(struct job *job)
 	journal->reported = false;
 }
 
+/* Whether there is something to report. */
+static bool record(struct history_writer *writer, struct job *job)
+{
+	bool was_whole = writer->whole;
+	struct disk_result *result = &job->result;
+
+	result->history = true;
+	result->look = job->kind == JOB_LOOK;
+	if (result->look)
+		result->result = history_file_look(writer, job->path, job->word, job->now,
+			text_string(&job->text), job->text.length, &result->error);
+	else if (was_whole)
+		result->result = history_file_add(writer, job->path, job->now,
+			text_string(&job->text), job->text.length, &result->error);
+	return result->look || result->result < 0;
+}
+
 static void finish(struct disk *disk, struct job *job, bool reports)
 {
 	size_t cost = job->cost;
 
 	/* A large text goes back to the system, which takes its time as well. */
 	text_free(&job->text);
+#ifdef __GLIBC__
+	if (job->kind == JOB_LOOK)
+		malloc_trim(0);
+#endif
 	if (!reports)
 		job = job_free(job);
 	pthread_mutex_lock(&disk->mutex);
@@ -158,13 +187,23 @@ static void *run(void *context)
 	struct disk *disk = context;
 	struct job *job;
 
+	/* By itself: others would have to write to /proc. */
+	pthread_setname_np(pthread_self(), "sipfence-disk");
 	while ((job = next_job(disk))) {
 		bool reports = true;
 
-		if (job->path)
-			save(job);
-		else
+		switch (job->kind) {
+		case JOB_APPEND:
 			reports = append(job);
+			break;
+		case JOB_SAVE:
+			save(job);
+			break;
+		case JOB_LOOK:
+		case JOB_LINES:
+			reports = record(&disk->history, job);
+			break;
+		}
 		finish(disk, job, reports);
 	}
 	return NULL;
@@ -189,7 +228,6 @@ static int start(struct disk *disk)
 	pthread_attr_destroy(&attributes);
 	if (number)
 		return -number;
-	pthread_setname_np(disk->thread, "sipfence-disk");
 	disk->started = true;
 	return 0;
 }
@@ -288,15 +326,18 @@ static int enqueue(struct disk *disk, struct job *job)
 	return result;
 }
 
-static int add_job(struct disk *disk, const char *path, const char *journal, struct text *text)
+/* `wanted` says what is to be done; the text is taken over in any case. */
+static int add_job(struct disk *disk, const struct job *wanted, const char *path,
+	const char *journal, struct text *text)
 {
-	struct job *job = calloc(1, sizeof(*job));
+	struct job *job = malloc(sizeof(*job));
 	int result = -ENOMEM;
 
 	if (!job) {
 		text_free(text);
 		return -ENOMEM;
 	}
+	*job = *wanted;
 	job->text = *text;
 	*text = (struct text){0};
 	job->cost = job->text.capacity + sizeof(*job);
@@ -312,12 +353,25 @@ out:
 
 int disk_append(struct disk *disk, const char *path, struct text *text)
 {
-	return add_job(disk, NULL, path, text);
+	return add_job(disk, &(struct job){.kind = JOB_APPEND}, NULL, path, text);
 }
 
 int disk_save(struct disk *disk, const char *path, struct text *text, const char *journal)
 {
-	return add_job(disk, path, journal, text);
+	return add_job(disk, &(struct job){.kind = JOB_SAVE}, path, journal, text);
+}
+
+int disk_history_look(struct disk *disk, const char *path, enum history_word word, int64_t now,
+	struct text *listing)
+{
+	const struct job job = {.kind = JOB_LOOK, .word = word, .now = now};
+
+	return add_job(disk, &job, path, NULL, listing);
+}
+
+int disk_history_add(struct disk *disk, const char *path, int64_t now, struct text *lines)
+{
+	return add_job(disk, &(struct job){.kind = JOB_LINES, .now = now}, path, NULL, lines);
 }
 
 int disk_fd(const struct disk *disk)

@@ -18,9 +18,11 @@
 #define SIPFENCE_DISK_H
 
 #include "error.h"
+#include "history.h"
 #include "text.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum { DISK_QUEUE_MOST = 64 * 1024 * 1024 };
 
@@ -56,17 +58,27 @@ int disk_append(struct disk *disk, const char *path, struct text *text);
  */
 int disk_save(struct disk *disk, const char *path, struct text *text, const char *journal);
 
+/*
+ * The history (edge/history_file.h); one path until disk_close(). `now` is the wall clock's. A look
+ * has a result of its own. Of lines, only the first failure has one, and until a look has worked,
+ * lines are dropped.
+ */
+int disk_history_look(struct disk *disk, const char *path, enum history_word word, int64_t now,
+	struct text *listing);
+int disk_history_add(struct disk *disk, const char *path, int64_t now, struct text *lines);
+
 struct disk_result {
 	bool save;
-	int result; /* 0, -errno */
+	bool history, look; /* it is one of the history, and one of a look */
+	int result;	    /* 0, -errno */
 	struct error error;
 };
 
 /* Readable for as long as disk_take_result() has something. The descriptor stays disk's. */
 int disk_fd(const struct disk *disk);
 /*
- * The oldest result: one of each save; of appends only the first failure since a save has made the
- * journal good. False: there is none now.
+ * The oldest result: one of each save and each look; of appends only the first failure since a save
+ * has made the journal good. False: there is none now.
  */
 bool disk_take_result(struct disk *disk, struct disk_result *ret_result);
 

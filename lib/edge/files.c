@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "files.h"
+#include "trust.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,16 +38,38 @@ static int read_all(int fd, struct text *text)
 	}
 }
 
-/* Never blocks: a FIFO in the place of a file is opened without waiting, and refused. */
-static int open_regular(const char *path, struct stat *ret_status, struct error *error)
+/* The modes allow it, and it can't be opened all the same: Landlock, which does not look at
+ * access().
+ */
+static const char *explain_denied(int number, const char *path)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (number != EACCES)
+		return "";
+	return access(path, R_OK) == 0
+		       ? "; the daemon reads only the folders that the config named when it was "
+			 "started: restart it (systemctl restart sipfence)"
+		       : "; let this user read it (chgrp, chmod g+r), and enter its folder";
+}
+
+/* dirname(), but of a copy. */
+static const char *folder_of(const char *path, char buffer[PATH_MAX])
+{
+	return snprintf(buffer, PATH_MAX, "%s", path) < PATH_MAX ? dirname(buffer) : "/";
+}
+
+/* Never blocks: a FIFO in the place of a file is opened without waiting, and refused. */
+static int open_regular(const char *path, int flags, struct stat *ret_status, struct error *error)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags);
 	int number = errno;
 
 	if (fd < 0 && number == ENOENT)
 		return error_set(error, -ENOENT, "", "%s does not exist", path);
+	if (fd < 0 && number == ELOOP && flags & O_NOFOLLOW)
+		return error_set(error, -number, "", "%s is a symbolic link", path);
 	if (fd < 0)
-		return error_set(error, -number, "", "cannot open %s: %s", path, strerror(number));
+		return error_set(error, -number, "", "cannot open %s: %s%s", path, strerror(number),
+			flags & O_NOFOLLOW ? "" : explain_denied(number, path));
 	if (fstat(fd, ret_status) < 0) {
 		number = errno;
 		close(fd);
@@ -60,26 +83,41 @@ static int open_regular(const char *path, struct stat *ret_status, struct error 
 		S_ISDIR(ret_status->st_mode) ? "a folder" : "something special");
 }
 
-/* A group that has the owner's number is the owner's own (user private groups). */
-static bool others_may_write(const struct stat *status)
+enum kind { KIND_CONFIG, KIND_OWN, KIND_FOREIGN };
+
+/* A config's owner may be anybody: only who may change the folder can have put it there. Of a file
+ * of ours it is the folder's owner who wrote it: the daemon's user, where root reads it. */
+static int check(const char *path, const struct stat *status, enum kind kind, struct error *error)
 {
-	if (status->st_mode & S_IWOTH)
-		return true;
-	return status->st_mode & S_IWGRP && status->st_gid != 0 && status->st_gid != status->st_uid;
+	char folder_path[PATH_MAX];
+	struct stat folder;
+	uid_t also = status->st_uid;
+	int result;
+
+	if (kind == KIND_OWN)
+		also = stat(folder_of(path, folder_path), &folder) == 0 ? folder.st_uid
+									: TRUST_NOBODY_ELSE;
+	result = trust_status(path, status, also, error);
+	if (result == 0)
+		result = trust_way(path, also, error);
+	if (result == 0 && kind == KIND_OWN && status->st_nlink > 1)
+		result = error_set(error, -EPERM, "",
+			"%s has another name as well (a hard link), where others may change it",
+			path);
+	return result;
 }
 
-static int load(const char *path, bool trusted, struct text *text, struct error *error)
+static int load(const char *path, enum kind kind, struct text *text, struct error *error)
 {
 	struct stat status = {0};
-	int result, fd = open_regular(path, &status, error);
+	int result, fd = open_regular(path, kind == KIND_OWN ? O_NOFOLLOW : 0, &status, error);
 
 	if (fd < 0)
 		return fd;
-	if (trusted && others_may_write(&status)) {
+	result = kind == KIND_FOREIGN ? 0 : check(path, &status, kind, error);
+	if (result < 0) {
 		close(fd);
-		return error_set(error, -EPERM, "",
-			"%s may be written by others than its owner and root: chmod go-w %s", path,
-			path);
+		return result;
 	}
 	result = read_all(fd, text);
 	close(fd);
@@ -93,11 +131,12 @@ static int load(const char *path, bool trusted, struct text *text, struct error 
 	return 0;
 }
 
-static int load_source(const char *path, struct config_source *ret_source, struct error *error)
+static int load_source(
+	const char *path, enum kind kind, struct config_source *ret_source, struct error *error)
 {
 	struct text text = {0};
 	char *copy = strdup(path);
-	int result = copy ? load(path, true, &text, error) : error_no_memory(error);
+	int result = copy ? load(path, kind, &text, error) : error_no_memory(error);
 
 	if (result < 0) {
 		free(copy);
@@ -111,8 +150,7 @@ static int load_source(const char *path, struct config_source *ret_source, struc
 	return 0;
 }
 
-/* A relative pattern counts from the folder of the file that includes. */
-static int full_pattern(const char *base, const char *pattern, char *ret_path)
+int file_beside(const char *base, const char *pattern, char ret_path[PATH_MAX])
 {
 	char folder[PATH_MAX];
 	int length;
@@ -127,7 +165,7 @@ static int full_pattern(const char *base, const char *pattern, char *ret_path)
 	return length < 0 || length >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
-static int load_matches(const glob_t *matches, struct config_source **ret_sources,
+static int load_matches(const glob_t *matches, enum kind kind, struct config_source **ret_sources,
 	size_t *ret_count, struct error *error)
 {
 	struct config_source *sources = calloc(matches->gl_pathc + 1, sizeof(*sources));
@@ -135,7 +173,7 @@ static int load_matches(const glob_t *matches, struct config_source **ret_source
 	if (!sources)
 		return error_no_memory(error);
 	for (size_t i = 0; i < matches->gl_pathc; i++) {
-		int result = load_source(matches->gl_pathv[i], &sources[i], error);
+		int result = load_source(matches->gl_pathv[i], kind, &sources[i], error);
 
 		if (result < 0) {
 			config_sources_free(sources, i);
@@ -156,38 +194,40 @@ static int glob_failed(const char *path, int number)
 
 /* The main file: what is wrong with it most often is that there is none, or that root's may not be
  * read. */
-static int explain_main(int result, struct error *error)
+static int explain_main(const char *path, int result, struct error *error)
 {
 	const char *what =
 		"does not exist; write it, or name another one with -c (sipfence.yaml(5))";
 
-	if (result != -ENOENT && result != -EACCES)
+	if (result != -ENOENT && (result != -EACCES || access(path, R_OK) == 0))
 		return result;
 	if (result == -EACCES)
-		what = "may not be read by this user; run it as root, or let the user read it";
+		what = "may not be read by this user; run it as root, or let the user read it (chgrp, "
+		       "chmod g+r; its folders: chmod g+x)";
 	*error = (struct error){0};
 	return error_set(error, result, "", "it %s", what);
 }
 
-int files_read_config(void *context, const char *base, const char *pattern,
+static int read_sources(enum kind kind, const char *base, const char *pattern,
 	struct config_source **ret_sources, size_t *ret_count, struct error *error)
 {
 	bool wild = base && strpbrk(pattern, "*?[");
-	char path[PATH_MAX];
+	char path[PATH_MAX], folder[PATH_MAX];
 	char *single[] = {path, NULL};
 	glob_t matches = {0};
-	int result;
+	int result, number;
 
-	(void)context;
-	if (full_pattern(base, pattern, path) < 0)
+	if (file_beside(base, pattern, path) < 0)
 		return error_set(error, -ENAMETOOLONG, "", "the path is too long");
 	if (!wild) {
 		matches.gl_pathc = 1;
 		matches.gl_pathv = single;
-		result = load_matches(&matches, ret_sources, ret_count, error);
-		return base ? result : explain_main(result, error);
+		result = load_matches(&matches, kind, ret_sources, ret_count, error);
+		return base || kind == KIND_FOREIGN ? result : explain_main(path, result, error);
 	}
+	errno = 0;
 	result = glob(path, 0, glob_failed, &matches);
+	number = errno;
 	if (result == GLOB_NOMATCH) {
 		*ret_sources = NULL;
 		*ret_count = 0;
@@ -195,18 +235,34 @@ int files_read_config(void *context, const char *base, const char *pattern,
 	}
 	if (result != 0)
 		return error_set(error, result == GLOB_NOSPACE ? -ENOMEM : -EIO, "",
-			"cannot list %s: %s", path,
-			result == GLOB_NOSPACE ? "out of memory" : strerror(errno));
-	result = load_matches(&matches, ret_sources, ret_count, error);
+			"cannot list %s: %s%s", path,
+			result == GLOB_NOSPACE ? "out of memory" : strerror(number),
+			result == GLOB_NOSPACE ? ""
+					       : explain_denied(number, folder_of(path, folder)));
+	result = load_matches(&matches, kind, ret_sources, ret_count, error);
 	globfree(&matches);
 	return result;
+}
+
+int files_read_config(void *context, const char *base, const char *pattern,
+	struct config_source **ret_sources, size_t *ret_count, struct error *error)
+{
+	(void)context;
+	return read_sources(KIND_CONFIG, base, pattern, ret_sources, ret_count, error);
+}
+
+int files_read_foreign(void *context, const char *base, const char *pattern,
+	struct config_source **ret_sources, size_t *ret_count, struct error *error)
+{
+	(void)context;
+	return read_sources(KIND_FOREIGN, base, pattern, ret_sources, ret_count, error);
 }
 
 int file_load(const char *path, struct text *text, struct error *error)
 {
 	if (access(path, F_OK) < 0 && errno == ENOENT)
 		return FILE_MISSING;
-	return load(path, false, text, error);
+	return load(path, KIND_OWN, text, error);
 }
 
 static int write_all(int fd, const char *data, size_t length)
@@ -222,6 +278,16 @@ static int write_all(int fd, const char *data, size_t length)
 		length -= (size_t)size;
 	}
 	return 0;
+}
+
+/* What root leaves in a folder of the daemon's user must be the daemon's to read and replace. */
+static void adopt(int fd, const char *path)
+{
+	char folder[PATH_MAX];
+	struct stat status;
+
+	if (geteuid() == 0 && stat(folder_of(path, folder), &status) == 0 && status.st_uid != 0)
+		(void)!fchown(fd, status.st_uid, status.st_gid);
 }
 
 int file_save(const char *path, const void *data, size_t length, struct error *error)
@@ -240,6 +306,7 @@ int file_save(const char *path, const void *data, size_t length, struct error *e
 			"see that the folder is there, is yours, and has room (df, ls -ld)",
 			"cannot write beside %s: %s", path, strerror(-result));
 	}
+	adopt(fd, path);
 	result = write_all(fd, data, length);
 	if (result == 0 && fsync(fd) < 0)
 		result = -errno;
@@ -253,6 +320,14 @@ int file_save(const char *path, const void *data, size_t length, struct error *e
 		return error_set(error, result, "see that the disk has room and works (df, dmesg)",
 			"cannot write %s: %s", path, strerror(-result));
 	return 0;
+}
+
+void file_tidy(const char *path)
+{
+	char temporary[PATH_MAX];
+
+	if (snprintf(temporary, sizeof(temporary), "%s.new", path) < (int)sizeof(temporary))
+		unlink(temporary);
 }
 
 int file_append(const char *path, const void *data, size_t length, struct error *error)
@@ -278,6 +353,19 @@ int file_remove(const char *path, struct error *error)
 		return 0;
 	number = errno;
 	return error_set(error, -number, "", "cannot remove %s: %s", path, strerror(number));
+}
+
+int file_move(const char *from, const char *to, struct error *error)
+{
+	int number;
+
+	if (rename(from, to) == 0)
+		return 0;
+	number = errno;
+	if (number == ENOENT)
+		return FILE_MISSING;
+	return error_set(
+		error, -number, "", "cannot rename %s to %s: %s", from, to, strerror(number));
 }
 
 int file_set_aside(const char *path, char **ret_name, struct error *error)
@@ -314,7 +402,12 @@ int folder_make(const char *path, struct error *error)
 	if (stat(path, &status) < 0 || !S_ISDIR(status.st_mode))
 		return error_set(error, -ENOTDIR, "move away what is there",
 			"%s is there, but is not a folder", path);
-	return 0;
+	if (trust_others_may_write(&status))
+		return error_set(error, -EPERM,
+			"take that right away (chmod go-w), or name a folder of its own "
+			"(--state-dir, --run-dir)",
+			"the folder %s may be written by others than its owner and root", path);
+	return trust_way(path, status.st_uid, error);
 }
 
 /* "PID WORD", or only a number; the file is another process's, which may be writing it just now. */
@@ -337,15 +430,38 @@ static struct lock_holder read_holder(int fd)
 	return holder;
 }
 
-int lock_take(const char *path, const char *word, int *ret_fd, struct lock_holder *ret_holder,
-	struct error *error)
+/* What is written into it is not written into anything else. */
+static int open_lock(const char *path, struct error *error)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	int fd =
+		open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
 	int number = errno;
+	struct stat status;
 
+	if (fd < 0 && number == ELOOP)
+		return error_set(
+			error, -number, "remove it", "the lock %s is a symbolic link", path);
 	if (fd < 0)
 		return error_set(error, -number, "see whose folder it is in (ls -ld)",
 			"cannot open the lock %s: %s", path, strerror(number));
+	if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_nlink <= 1) {
+		adopt(fd, path);
+		return fd;
+	}
+	close(fd);
+	return error_set(error, -EINVAL, "move it away", "the lock %s is not a file of its own: %s",
+		path,
+		S_ISREG(status.st_mode) ? "it has another name (a hard link)"
+					: "it is something special");
+}
+
+int lock_take(const char *path, const char *word, int *ret_fd, struct lock_holder *ret_holder,
+	struct error *error)
+{
+	int number, fd = open_lock(path, error);
+
+	if (fd < 0)
+		return fd;
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		number = errno;
 		*ret_holder = read_holder(fd);

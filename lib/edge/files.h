@@ -7,17 +7,27 @@
 #include "error.h"
 #include "text.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
-/* A config_read_fn (codec/config_yaml.h). Refuses what is not a regular file, what others may
- * write, and what is larger than 64 MiB. `context` is not used. */
+/* A config_read_fn (codec/config_yaml.h). Refuses what is not a regular file, what others can
+ * change (trust.h), and what is larger than 64 MiB. `context` is not used. */
 int files_read_config(void *context, const char *base, const char *pattern,
 	struct config_source **ret_sources, size_t *ret_count, struct error *error);
 
+/* The same of another program's files, which we only look at: whoever may change them may do so. */
+int files_read_foreign(void *context, const char *base, const char *pattern,
+	struct config_source **ret_sources, size_t *ret_count, struct error *error);
+
+/* What a config means by `pattern`: a relative one counts from the folder of the file that names
+ * it, `base` (NULL: from where we are). -ENAMETOOLONG. */
+int file_beside(const char *base, const char *pattern, char ret_path[PATH_MAX]);
+
 enum { FILE_MISSING = 1 };
-/* The whole of a regular file, appended to `text`. FILE_MISSING: there is none of that name. */
+/* The whole of a regular file of our own, appended to `text`; what others can change, a symbolic
+ * link, and a file with more than one name is refused. FILE_MISSING: there is none of that name. */
 int file_load(const char *path, struct text *text, struct error *error);
 
 /*
@@ -26,6 +36,8 @@ int file_load(const char *path, struct text *text, struct error *error);
  * whole. One process at a time: the caller has a lock.
  */
 int file_save(const char *path, const void *data, size_t length, struct error *error);
+/* Removes what a file_save() has left whose process was killed; the next one does that, too. */
+void file_tidy(const char *path);
 
 /* Adds these bytes at the end of `path`, which is made if it is missing; they outlive the process,
  * but maybe not a power cut. Negative: a part of them may be there. */
@@ -33,10 +45,14 @@ int file_append(const char *path, const void *data, size_t length, struct error 
 /* That it is not there is no error. */
 int file_remove(const char *path, struct error *error);
 
+/* Renames it; what has the other name is no more. FILE_MISSING: there is none of that name. */
+int file_move(const char *from, const char *to, struct error *error);
+
 /* Renames a damaged file so that it is out of the way but not lost; *ret_name is malloc'ed. */
 int file_set_aside(const char *path, char **ret_name, struct error *error);
 
-/* A folder of our own, mode 0700, made if it is missing; its parent must be there. */
+/* A folder of our own, mode 0700, made if it is missing; its parent must be there. -EPERM: others
+ * can change what is in it. */
 int folder_make(const char *path, struct error *error);
 
 enum { LOCK_TAKEN = 1, LOCK_WORD_SIZE = 16 };

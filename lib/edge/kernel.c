@@ -26,6 +26,7 @@ enum {
 	WATCH_SIZE = 64 * 1024,
 	WATCH_READS_MAX = 16384, /* then somebody else is to have a turn */
 	OBSERVE_TRIES = 3,	 /* in the last one others may change their tables meanwhile */
+	LOSSES_MAX = 16,	 /* of answers to one batch; each is told once */
 	FIRST_REQUEST = 1 << 30, /* sequence numbers of batches count from 1: never the same */
 	REPLY_SECONDS = 5,
 };
@@ -304,7 +305,11 @@ int kernel_observe(struct kernel *kernel, const struct ruleset *wanted,
 			"another program changes the firewall without a pause; the table %s "
 			"could not be read in one piece",
 			wanted->table);
-	return error_set(error, result, result == -EINVAL ? advice(EOPNOTSUPP) : advice(-result),
+	/* ENOBUFS here: an answer was lost, for want of memory; nothing was too large. */
+	return error_set(error, result,
+		advice(result == -EINVAL     ? EOPNOTSUPP
+			: result == -ENOBUFS ? ENOMEM
+					     : -result),
 		"cannot read the kernel's table inet %s: %s", wanted->table, strerror(-result));
 }
 
@@ -347,7 +352,7 @@ static void take_ack(const struct nlmsghdr *message, struct refusal *refusal)
 static int read_acks(struct kernel *kernel, uint32_t *ret_count, struct refusal *refusal)
 {
 	int fd = mnl_socket_get_fd(kernel->socket);
-	bool lost = false;
+	unsigned lost = 0;
 
 	*ret_count = 0;
 	for (;;) {
@@ -357,10 +362,8 @@ static int read_acks(struct kernel *kernel, uint32_t *ret_count, struct refusal 
 
 		if (size < 0 && errno == EINTR)
 			continue;
-		if (size < 0 && errno == ENOBUFS) {
-			lost = true;
+		if (size < 0 && errno == ENOBUFS && ++lost < LOSSES_MAX)
 			continue;
-		}
 		if (size < 0)
 			return errno == EAGAIN ? (lost ? -ENOBUFS : 0) : -errno;
 		for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {

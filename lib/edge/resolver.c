@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -44,6 +45,8 @@ enum {
 	CLASS_IN = 1,
 	TYPE_NS = 2,
 	RCODE_FORMERR = 1,
+	FLAGS_AT = 2,	  /* in a message */
+	FLAG_AD = 0x0020, /* RFC 6840, 5.7 */
 	EDNS_SIZE = 1232,
 	ANSWER_MEMORY = 4096, /* of a socket's receive buffer, for one answer */
 
@@ -60,7 +63,13 @@ enum {
 struct queued {
 	const char *name;
 	uint64_t tag;
-	uint32_t type;
+	uint16_t type;
+	bool validated;
+};
+
+struct queue {
+	struct queued *items;
+	size_t first, count, room;
 };
 
 struct attempt {
@@ -79,6 +88,7 @@ struct question {
 	struct question *next_again;
 	uint16_t type;
 	uint8_t waiting;     /* attempts that c-ares still has */
+	bool validated;	     /* is to be: by a trusted server */
 	bool root;	     /* a canary (course.h): nobody waits for its answer */
 	bool again;	     /* in resolver.again */
 	bool answered, good; /* with an answer that counts */
@@ -127,12 +137,13 @@ struct resolver {
 	int64_t reap;
 
 	struct server *servers;	   /* course.server_count of them */
+	uint64_t trusted;	   /* bit i: servers[i] */
 	struct channel **channels; /* by index, with holes */
 	uint32_t channel_count, channel_slots;
 	uint32_t attempts; /* that c-ares has */
 
-	struct queued *queue;
-	size_t queue_first, queued, queue_room;
+	struct queue queue;
+	struct queue hopeless; /* they need a trusted server, and there is none */
 	struct question_list by_step[COURSE_MAX_STEPS];
 	struct question *again_first, *again_last; /* to be sent now */
 	size_t again_count;
@@ -161,50 +172,50 @@ static int64_t clock_ms(void)
 	return clock_us() / 1000;
 }
 
-/* --- The queue of questions that have not been sent --- */
+/* --- Questions that have not been sent --- */
 
-static int queue_push(struct resolver *r, const struct queued *item)
+static int queue_push(struct queue *queue, const struct queued *item)
 {
-	if (r->queue_first + r->queued == r->queue_room) {
-		if (r->queue_first > r->queue_room / 2) {
-			memmove(r->queue, r->queue + r->queue_first, r->queued * sizeof(*r->queue));
-			r->queue_first = 0;
+	if (queue->first + queue->count == queue->room) {
+		if (queue->first > queue->room / 2) {
+			memmove(queue->items, queue->items + queue->first,
+				queue->count * sizeof(*queue->items));
+			queue->first = 0;
 		} else {
-			size_t room = r->queue_room ? r->queue_room * 2 : QUEUE_LEAST;
-			struct queued *queue = reallocarray(r->queue, room, sizeof(*queue));
-			if (!queue)
+			size_t room = queue->room ? queue->room * 2 : QUEUE_LEAST;
+			struct queued *items = reallocarray(queue->items, room, sizeof(*items));
+			if (!items)
 				return -ENOMEM;
-			r->queue = queue;
-			r->queue_room = room;
+			queue->items = items;
+			queue->room = room;
 		}
 	}
-	r->queue[r->queue_first + r->queued++] = *item;
+	queue->items[queue->first + queue->count++] = *item;
 	return 0;
 }
 
 /* Takes one out from anywhere; the last one fills its place, so that the front keeps its order. */
-static struct queued queue_take(struct resolver *r, size_t index)
+static struct queued queue_take(struct queue *queue, size_t index)
 {
-	struct queued *place = &r->queue[r->queue_first + index], item = *place;
+	struct queued *place = &queue->items[queue->first + index], item = *place;
 
-	r->queued--;
+	queue->count--;
 	if (index)
-		*place = r->queue[r->queue_first + r->queued];
+		*place = queue->items[queue->first + queue->count];
 	else
-		r->queue_first++;
-	if (!r->queued)
-		r->queue_first = 0;
+		queue->first++;
+	if (!queue->count)
+		queue->first = 0;
 	return item;
 }
 
 /* After a burst. */
-static void queue_trim(struct resolver *r)
+static void queue_trim(struct queue *queue)
 {
-	if (r->queue_room <= QUEUE_LEAST)
+	if (queue->count || queue->room <= QUEUE_LEAST)
 		return;
-	free(r->queue);
-	r->queue = NULL;
-	r->queue_first = r->queue_room = 0;
+	free(queue->items);
+	*queue = (struct queue){0};
 }
 
 /* --- Questions under way --- */
@@ -600,7 +611,7 @@ static void attempt_failed(struct resolver *r, struct question *question, struct
 		ask_again(r, question, !bytes);
 		return;
 	case COURSE_FAIL:
-		question_fail(r, question, reason);
+		question_fail(r, question, course_reason(&question->try));
 		return;
 	}
 }
@@ -608,9 +619,13 @@ static void attempt_failed(struct resolver *r, struct question *question, struct
 static struct answer reply_decode(struct resolver *r, const struct question *question, int status,
 	const uint8_t *bytes, int length)
 {
-	if (bytes && length > 0)
-		return dns_decode(bytes, (size_t)length, question->name,
+	if (bytes && length > 0) {
+		struct answer answer = dns_decode(bytes, (size_t)length, question->name,
 			(enum dns_type)question->type, &r->scratch);
+		/* Of others it was not asked, and nobody knows who they are. */
+		answer.validated &= question->validated;
+		return answer;
+	}
 	/* c-ares answers *.onion by itself (RFC 7686). */
 	if (status == ARES_ENOTFOUND)
 		return (struct answer){.kind = ANSWER_NO_NAME};
@@ -633,7 +648,7 @@ static void answer_take(struct resolver *r, struct question *question,
 {
 	if (first_lost(question, attempt))
 		pace_lost(&r->pace);
-	pace_heard(&r->pace, now_us - attempt->sent, r->queued > 0, now_us);
+	pace_heard(&r->pace, now_us - attempt->sent, r->queue.count > 0, now_us);
 	pace_weigh_losses(&r->pace, now_us / 1000);
 	if (r->course.patience)
 		r->course.due[0] = pace_patience_ms(&r->pace, r->course.patience);
@@ -706,13 +721,37 @@ static struct attempt *attempt_free(struct question *question)
 	return NULL;
 }
 
+/*
+ * ares_query() would set no AD bit. And the ids of c-ares 1.18 are as good as /dev/urandom, if it
+ * may open it, else rand()'s; 1.34 gives a message an id of its own here, too.
+ */
+static void hand_over(struct channel *channel, struct attempt *attempt, uint16_t id)
+{
+	const struct question *question = attempt->question;
+	unsigned char *bytes = NULL;
+	int length = 0, status = ares_create_query(question->name, CLASS_IN, question->type, id, 1,
+				&bytes, &length, channel->edns ? EDNS_SIZE : 0);
+
+	if (status) {
+		on_reply(attempt, status, 0, NULL, 0);
+		return;
+	}
+	if (question->validated)
+		bytes[FLAGS_AT + 1] |= FLAG_AD;
+	ares_send(channel->ares, bytes, length, on_reply, attempt);
+	ares_free_string(bytes);
+}
+
 static int question_send(struct resolver *r, struct question *question, int64_t now)
 {
 	struct channel *channel;
 	struct attempt *attempt = attempt_free(question);
+	uint16_t id;
 
 	if (!attempt)
 		return 0;
+	if (getrandom(&id, sizeof(id), 0) != sizeof(id))
+		return errno ? -errno : -EIO;
 	bool first = !question->try.sent;
 	uint32_t server = course_choose(&r->course, &question->try, now);
 	int result = channel_choose(r, server, &channel);
@@ -737,7 +776,7 @@ static int question_send(struct resolver *r, struct question *question, int64_t 
 	channel->used++;
 	channel->broken = false;
 	r->attempts++;
-	ares_query(channel->ares, question->name, CLASS_IN, question->type, on_reply, attempt);
+	hand_over(channel, attempt, id);
 	/* The kernel tells of an unreachable server once, at whichever send comes next: the
 	 * questions before it would wait in vain. */
 	if (channel->broken) {
@@ -772,7 +811,7 @@ static int send_again(struct resolver *r)
 
 static bool may_send(const struct resolver *r)
 {
-	return r->queued && course_may_ask(&r->course) &&
+	return r->queue.count && course_may_ask(&r->course) &&
 	       pace_allows(&r->pace, r->in_first_step, r->stats.in_flight);
 }
 
@@ -786,12 +825,14 @@ static int send_queued(struct resolver *r)
 		if (!question)
 			return -ENOMEM;
 		int64_t now = clock_ms();
-		struct course_pick pick = course_pick(&r->course, r->queued, now);
-		struct queued item = pick.root ? root : queue_take(r, pick.index);
+		struct course_pick pick = course_pick(&r->course, r->queue.count, now);
+		struct queued item = pick.root ? root : queue_take(&r->queue, pick.index);
 		question->name = item.name;
 		question->tag = item.tag;
 		question->type = (uint16_t)item.type;
 		question->root = pick.root;
+		question->validated = item.validated;
+		question->try.only = item.validated ? r->trusted : 0;
 		course_begin(&r->course, &question->try, now);
 		step_enter(r, question, 0);
 		r->roots += pick.root;
@@ -804,6 +845,19 @@ static int send_queued(struct resolver *r)
 	return result;
 }
 
+/* Not a word on whether DNS lives: nobody was asked. */
+static void answer_hopeless(struct resolver *r)
+{
+	struct answer answer = {.kind = ANSWER_COULD_NOT_ASK, .reason = REASON_NO_TRUSTED};
+
+	/* Those that are asked meanwhile wait for the next dispatch. */
+	for (size_t count = r->hopeless.count; count; count--) {
+		struct queued item = queue_take(&r->hopeless, 0);
+		r->stats.answered++;
+		r->answer(r->context, item.tag, &answer);
+	}
+}
+
 /* --- Time --- */
 
 /* DNS is dead: what waits behind the questions that proved it would only wait in vain. */
@@ -812,8 +866,8 @@ static void queue_give_up(struct resolver *r, enum answer_reason reason)
 	struct answer answer = {.kind = ANSWER_COULD_NOT_ASK, .reason = reason};
 
 	course_settle(&r->course);
-	for (size_t count = r->queued; count; count--) {
-		struct queued item = queue_take(r, 0);
+	for (size_t count = r->queue.count; count; count--) {
+		struct queued item = queue_take(&r->queue, 0);
 		r->stats.answered++;
 		r->stats.timed_out += reason == REASON_TIMEOUT;
 		r->answer(r->context, item.tag, &answer);
@@ -854,7 +908,7 @@ static void expire(struct resolver *r)
 	enum answer_reason dead = course_dead(&r->course);
 	if (dead)
 		queue_give_up(r, dead);
-	if (!r->queued && !r->stats.in_flight)
+	if (!r->queue.count && !r->stats.in_flight)
 		course_settle(&r->course);
 }
 
@@ -951,6 +1005,20 @@ static int servers_from_system(struct resolver *r, struct error *error)
 	return result ? result : (int)count;
 }
 
+static void find_trusted(struct resolver *r, const struct resolver_options *options)
+{
+	for (uint32_t i = 0; i < r->course.server_count; i++) {
+		const struct ares_addr_port_node *node = &r->servers[i].node;
+		struct addr addr = {
+			.family = node->family == AF_INET ? FAMILY_IPV4 : FAMILY_IPV6,
+		};
+
+		memcpy(addr.bytes, &node->addr, addr_size((enum family)addr.family));
+		for (size_t j = 0; j < options->trusted_count; j++)
+			r->trusted |= (uint64_t)prefix_contains(&options->trusted[j], &addr) << i;
+	}
+}
+
 int resolver_new(struct resolver **ret_resolver, const struct resolver_options *options,
 	resolver_answer_fn *answer, void *context, struct error *error)
 {
@@ -977,6 +1045,7 @@ int resolver_new(struct resolver **ret_resolver, const struct resolver_options *
 	if (result < 0)
 		goto failed;
 	course_plan(&r->course, (uint32_t)result, r->timeout_ms, options->in_flight);
+	find_trusted(r, options);
 	r->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (r->epoll < 0) {
 		result = error_set(error, -errno, "See the limits of open files (ulimit -n).",
@@ -999,7 +1068,8 @@ struct resolver *resolver_free(struct resolver *r)
 		channel_free(r->channels[i]);
 	free(r->channels);
 	free(r->servers);
-	free(r->queue);
+	free(r->queue.items);
+	free(r->hopeless.items);
 	while (r->slabs) {
 		struct slab *slab = r->slabs;
 		r->slabs = slab->next;
@@ -1013,11 +1083,17 @@ struct resolver *resolver_free(struct resolver *r)
 	return NULL;
 }
 
-int resolver_ask(struct resolver *r, const char *name, enum dns_type type, uint64_t tag)
+int resolver_ask(struct resolver *r, const char *name, enum dns_type type, enum resolver_need need,
+	uint64_t tag)
 {
-	struct queued item = {.name = name, .tag = tag, .type = (uint32_t)type};
+	struct queued item = {
+		.name = name,
+		.tag = tag,
+		.type = (uint16_t)type,
+		.validated = need == RESOLVER_VALIDATED,
+	};
 
-	return queue_push(r, &item);
+	return queue_push(item.validated && !r->trusted ? &r->hopeless : &r->queue, &item);
 }
 
 int resolver_fd(const struct resolver *r)
@@ -1029,7 +1105,7 @@ int resolver_wait_ms(const struct resolver *r)
 {
 	int64_t next = INT64_MAX;
 
-	if (r->again_first || may_send(r) || course_dead(&r->course))
+	if (r->hopeless.count || r->again_first || may_send(r) || course_dead(&r->course))
 		return 0;
 	for (unsigned step = 0; step < r->course.step_count; step++) {
 		const struct question *question = r->by_step[step].first;
@@ -1069,6 +1145,7 @@ int resolver_dispatch(struct resolver *r, struct error *error)
 {
 	int result = 0, count = 0;
 
+	answer_hopeless(r);
 	for (unsigned round = 0; !result && round < ROUNDS; round++) {
 		count = 0;
 		result = receive(r, &count);
@@ -1080,9 +1157,10 @@ int resolver_dispatch(struct resolver *r, struct error *error)
 		if (count < EVENTS)
 			break;
 	}
-	if (!r->attempts && !r->queued) {
+	if (!r->attempts && !r->queue.count) {
 		channels_trim(r);
-		queue_trim(r);
+		queue_trim(&r->queue);
+		queue_trim(&r->hopeless);
 	}
 	if (!result)
 		result = r->failure;
@@ -1097,7 +1175,7 @@ int resolver_dispatch(struct resolver *r, struct error *error)
 
 size_t resolver_unanswered(const struct resolver *r)
 {
-	return r->queued + r->stats.in_flight - r->roots;
+	return r->hopeless.count + r->queue.count + r->stats.in_flight - r->roots;
 }
 
 struct resolver_stats resolver_stats(const struct resolver *r)

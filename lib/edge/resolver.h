@@ -19,8 +19,12 @@
  *    five budgets, at once where nobody listens), all that are still queued are answered "could not
  *    ask" without being sent, for the same reason. Those asked later are sent again. Names that a
  *    living server is silent about hold up a slot for a budget each and nothing else.
- *  - No source port serves more than 100 questions.
- *  - Truncated answers are asked again over TCP.
+ *  - A question that is to be validated goes to trusted servers alone, and asks for the AD bit (RFC
+ *    6840, 5.7). Where there is no such server it is answered at once, REASON_NO_TRUSTED, unsent.
+ *    The AD bit counts in answers to these questions only.
+ *  - No source port serves more than 100 questions. Ids are the kernel's random numbers.
+ *  - Truncated answers are asked again over TCP. The process has to ignore SIGPIPE: c-ares writes
+ *    to connections that a server may have closed.
  */
 #ifndef SIPFENCE_RESOLVER_H
 #define SIPFENCE_RESOLVER_H
@@ -38,8 +42,15 @@ struct resolver;
 struct resolver_options {
 	const struct config_server *servers; /* copied */
 	size_t server_count;		     /* 0: resolv.conf, its first COURSE_MAX_SERVERS */
+	const struct prefix *trusted;	     /* those whose AD bit counts; not kept */
+	size_t trusted_count;
 	uint32_t timeout_ms;
 	uint32_t in_flight; /* 0: adapt */
+};
+
+enum resolver_need {
+	RESOLVER_ANY,	    /* whoever answers */
+	RESOLVER_VALIDATED, /* a trusted server, and it says whether the answer is validated */
 };
 
 /* `answer` is unguarded, and valid during the call only. resolver_ask() may be called from it. */
@@ -59,7 +70,8 @@ struct resolver *resolver_free(struct resolver *resolver); /* returns NULL; answ
  * Queues a question. `name` is normalised (fqdn.h) and must outlive the resolver; `tag` comes back
  * with the answer. Nothing is answered before the next resolver_dispatch(). -ENOMEM.
  */
-int resolver_ask(struct resolver *resolver, const char *name, enum dns_type type, uint64_t tag);
+int resolver_ask(struct resolver *resolver, const char *name, enum dns_type type,
+	enum resolver_need need, uint64_t tag);
 
 int resolver_fd(const struct resolver *resolver); /* an epoll descriptor */
 /* How long resolver_dispatch() can wait for at most; -1: until the descriptor is readable. */

@@ -2,6 +2,7 @@
 /* disk.h without a thread: each job takes its time by the world's clock, one behind the other. */
 #include "disk.h"
 #include "files.h"
+#include "history_file.h"
 #include "world.h"
 
 #include <errno.h>
@@ -13,6 +14,9 @@ enum { JOBS_MOST = 256, RESULTS_MOST = 256 };
 
 struct job {
 	bool save;
+	bool history, look;
+	enum history_word word;
+	int64_t now;
 	char path[128], journal[128];
 	struct text text;
 	int64_t done_at;
@@ -27,6 +31,7 @@ struct disk {
 	size_t result_count;
 	bool torn;	/* an append has failed: the journal takes none before it is made anew */
 	bool torn_said; /* once is enough */
+	struct history_writer history;
 };
 
 int disk_open(struct disk **ret_disk, struct error *error)
@@ -47,7 +52,7 @@ static void end_job(struct disk *disk, bool done)
 	struct fake_disk *fake = &world()->disk;
 	struct job *job = &disk->jobs[0];
 
-	if (fake->done)
+	if (fake->done && !job->history)
 		fake->done(fake->context, job->note, done);
 	text_free(&job->text);
 	memmove(job, job + 1, (--disk->job_count) * sizeof(*job));
@@ -78,12 +83,35 @@ static int do_job(struct disk *disk, const struct job *job, struct error *error)
 	return 0;
 }
 
+static void record(struct disk *disk, const struct job *job)
+{
+	struct disk_result result = {.history = true, .look = job->look};
+	const char *text = text_string(&job->text);
+
+	if (job->look)
+		result.result = history_file_look(&disk->history, job->path, job->word, job->now,
+			text, job->text.length, &result.error);
+	else if (disk->history.whole)
+		result.result = history_file_add(
+			&disk->history, job->path, job->now, text, job->text.length, &result.error);
+	if (disk->result_count == RESULTS_MOST)
+		abort(); /* nobody takes them */
+	if (job->look || result.result < 0)
+		disk->results[disk->result_count++] = result;
+	end_job(disk, result.result == 0);
+}
+
 static void work(struct disk *disk)
 {
 	const struct job *job = &disk->jobs[0];
 	struct error error = {0};
-	int result = do_job(disk, job, &error);
+	int result;
 
+	if (job->history) {
+		record(disk, job);
+		return;
+	}
+	result = do_job(disk, job, &error);
 	if (job->save) {
 		note_result(disk, true, result, &error);
 	} else if (result < 0) {
@@ -115,8 +143,8 @@ struct disk *disk_close(struct disk *disk)
 	return NULL;
 }
 
-static int queue_job(
-	struct disk *disk, bool save, const char *path, struct text *text, const char *journal)
+static int queue_job(struct disk *disk, const struct job *wanted, const char *path,
+	struct text *text, const char *journal)
 {
 	struct fake_disk *fake = &world()->disk;
 	struct job *job = &disk->jobs[disk->job_count];
@@ -132,25 +160,40 @@ static int queue_job(
 	}
 	if (disk->job_count > 0)
 		begins = disk->jobs[disk->job_count - 1].done_at;
-	*job = (struct job){.save = save, .text = *text, .done_at = begins + fake->delay_ms};
+	*job = *wanted;
+	job->text = *text;
+	job->done_at = begins + fake->delay_ms;
 	snprintf(job->path, sizeof(job->path), "%s", path);
 	snprintf(job->journal, sizeof(job->journal), "%s", journal ? journal : "");
 	*text = (struct text){0};
-	if (fake->queued)
+	if (fake->queued && !job->history)
 		job->note = fake->queued(
-			fake->context, save, text_string(&job->text), job->text.length);
+			fake->context, job->save, text_string(&job->text), job->text.length);
 	disk->job_count++;
 	return 0;
 }
 
 int disk_append(struct disk *disk, const char *path, struct text *text)
 {
-	return queue_job(disk, false, path, text, NULL);
+	return queue_job(disk, &(struct job){0}, path, text, NULL);
 }
 
 int disk_save(struct disk *disk, const char *path, struct text *text, const char *journal)
 {
-	return queue_job(disk, true, path, text, journal);
+	return queue_job(disk, &(struct job){.save = true}, path, text, journal);
+}
+
+int disk_history_look(struct disk *disk, const char *path, enum history_word word, int64_t now,
+	struct text *listing)
+{
+	const struct job job = {.history = true, .look = true, .word = word, .now = now};
+
+	return queue_job(disk, &job, path, listing, NULL);
+}
+
+int disk_history_add(struct disk *disk, const char *path, int64_t now, struct text *lines)
+{
+	return queue_job(disk, &(struct job){.history = true, .now = now}, path, lines, NULL);
 }
 
 int disk_fd(const struct disk *disk)

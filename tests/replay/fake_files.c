@@ -116,6 +116,23 @@ int file_remove(const char *path, struct error *error)
 	return 0;
 }
 
+int file_move(const char *from, const char *to, struct error *error)
+{
+	struct fake_file *file = fake_disk_find(from);
+	int number = world()->disk.write_errno == EROFS ? EROFS : 0;
+
+	if (!file)
+		return FILE_MISSING;
+	if (number)
+		return error_set(
+			error, -number, "", "cannot rename %s: %s", from, strerror(number));
+	fake_disk_delete(to);
+	file = fake_disk_find(from); /* deleting has moved it */
+	free(file->path);
+	file->path = need(strdup(to));
+	return 0;
+}
+
 int file_set_aside(const char *path, char **ret_name, struct error *error)
 {
 	struct fake_file *file = fake_disk_find(path);

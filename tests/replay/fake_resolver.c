@@ -17,6 +17,7 @@ struct asked {
 	const char *name; /* of the engine: must be there until the end */
 	char copy[FQDN_SIZE];
 	enum dns_type type;
+	enum resolver_need wanted;
 	uint64_t tag;
 	bool sent, answered;	    /* answered: but a late answer is still to come */
 	int64_t deadline, arrival;  /* of the packet; INT64_MAX: none comes */
@@ -100,7 +101,25 @@ struct resolver *resolver_free(struct resolver *resolver)
 	return NULL;
 }
 
-int resolver_ask(struct resolver *resolver, const char *name, enum dns_type type, uint64_t tag)
+/* Is a server of this resolver a trusted one? */
+static bool is_trusted(const struct resolver *resolver)
+{
+	const struct resolver_options *options = &resolver->options;
+
+	/* Those of resolv.conf are as the script says. */
+	if (options->server_count == 0)
+		return !world()->dns.untrusted;
+	for (size_t i = 0; i < options->server_count; i++) {
+		for (size_t j = 0; j < options->trusted_count; j++) {
+			if (prefix_contains(&options->trusted[j], &options->servers[i].addr))
+				return true;
+		}
+	}
+	return false;
+}
+
+int resolver_ask(struct resolver *resolver, const char *name, enum dns_type type,
+	enum resolver_need wanted, uint64_t tag)
 {
 	struct asked *asked;
 
@@ -110,7 +129,7 @@ int resolver_ask(struct resolver *resolver, const char *name, enum dns_type type
 			reallocarray(resolver->list, resolver->capacity, sizeof(*resolver->list)));
 	}
 	asked = &resolver->list[resolver->count++];
-	*asked = (struct asked){.name = name, .type = type, .tag = tag};
+	*asked = (struct asked){.name = name, .type = type, .wanted = wanted, .tag = tag};
 	snprintf(asked->copy, sizeof(asked->copy), "%s", name);
 	return 0;
 }
@@ -158,6 +177,11 @@ static void send_one(struct resolver *resolver, struct asked *asked)
 	asked->sent = true;
 	asked->verdict = judge(asked->copy, asked->type);
 	asked->deadline = now + resolver->options.timeout_ms;
+	if (asked->wanted == RESOLVER_VALIDATED && !is_trusted(resolver)) {
+		asked->verdict->kind = ANSWER_COULD_NOT_ASK;
+		asked->verdict->reason = REASON_NO_TRUSTED;
+		asked->verdict->delay_ms = 0;
+	}
 	asked->arrival = asked->verdict->reason == REASON_TIMEOUT ? INT64_MAX
 								  : now + asked->verdict->delay_ms;
 	count_question(&world()->dns, now / 1000);
@@ -185,6 +209,7 @@ static void deliver(struct resolver *resolver, struct asked asked, bool in_time)
 		answer = (struct answer){.kind = verdict->kind,
 			.reason = verdict->reason,
 			.ttl = verdict->ttl,
+			.validated = verdict->validated && asked.wanted == RESOLVER_VALIDATED,
 			.count = verdict->count};
 		for (size_t i = 0; i < verdict->count; i++)
 			targets[i] = verdict->targets[i];

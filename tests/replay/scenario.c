@@ -167,6 +167,7 @@ static const struct {
 	{"nxdomain", ANSWER_NO_NAME, REASON_NONE},
 	{"timeout", ANSWER_COULD_NOT_ASK, REASON_TIMEOUT},
 	{"servfail", ANSWER_COULD_NOT_ASK, REASON_SERVFAIL},
+	{"bogus", ANSWER_COULD_NOT_ASK, REASON_BOGUS},
 	{"refused", ANSWER_COULD_NOT_ASK, REASON_SERVER_REFUSED},
 	{"garbage", ANSWER_COULD_NOT_ASK, REASON_GARBAGE},
 	{"no-server", ANSWER_COULD_NOT_ASK, REASON_NO_SERVER},
@@ -219,6 +220,7 @@ static void script_answer(
 	struct dns_script *script = fake_dns_script(name, type);
 
 	script->count = 0;
+	script->validated = false;
 	script->ttl = 60;
 	script->delay_ms = DNS_DELAY_MS;
 	if (first >= scenario->words.count)
@@ -228,6 +230,8 @@ static void script_answer(
 
 		if (strcmp(word, "ttl") == 0)
 			script->ttl = (uint32_t)count_of(scenario, ++i, 60);
+		else if (strcmp(word, "validated") == 0)
+			script->validated = true;
 		else if (strcmp(word, "delay") == 0 &&
 			 scenario_duration(scenario_word(scenario, i + 1), &script->delay_ms))
 			i++;
@@ -256,6 +260,10 @@ static void do_dns(struct scenario *scenario)
 				scenario->words.count > 2 ? scenario_word(scenario, 2) : "timeout");
 		world()->dns.outage = outage.reason;
 		world()->dns.open_failures = 0;
+		return;
+	}
+	if (strcmp(name, "trusted") == 0 || strcmp(name, "untrusted") == 0) {
+		world()->dns.untrusted = strcmp(name, "untrusted") == 0;
 		return;
 	}
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
@@ -532,6 +540,38 @@ static void do_own(struct scenario *scenario)
 	model_kernel_network_changes();
 }
 
+/* origin PREFIX COUNTRY|- [ASN] */
+static void do_origin(struct scenario *scenario)
+{
+	struct fake_geo *geo = &world()->geo;
+	const char *text = scenario_word(scenario, 1), *country = scenario_word(scenario, 2);
+	struct origin origin = {0};
+
+	if (geo->count == WORLD_ADDRS ||
+		prefix_parse(text, strlen(text), &geo->list[geo->count].prefix) != PREFIX_OK)
+		scenario_nonsense(scenario, "no prefix, or too many");
+	if (strcmp(country, "-") != 0)
+		snprintf(origin.country, sizeof(origin.country), "%s", country);
+	if (scenario->words.count > 3)
+		origin.asn = (uint32_t)strtoul(scenario_word(scenario, 3), NULL, 10);
+	geo->list[geo->count++].origin = origin;
+}
+
+/* geoip country|asn found|ageing|stale|missing */
+static void do_geoip(struct scenario *scenario)
+{
+	for (int kind = 0; kind < GEO_KIND_COUNT; kind++) {
+		for (int state = GEO_FOUND; state <= GEO_MISSING; state++) {
+			if (!is_word(scenario, 1, geo_kind_name((enum geo_kind)kind)) ||
+				!is_word(scenario, 2, geo_state_name((enum geo_state)state)))
+				continue;
+			world()->geo.states[kind] = (enum geo_state)state;
+			return;
+		}
+	}
+	scenario_nonsense(scenario, "country or asn; found, ageing, stale or missing?");
+}
+
 /* talker ADDRESS [udp|tcp PORT] [opened-here] */
 static void do_talker(struct scenario *scenario)
 {
@@ -723,14 +763,18 @@ static void keep_file(struct scenario *scenario, const struct fake_file *file)
 	text_write(&scenario->kept, file->data.data, file->data.length);
 }
 
-/* state-file [journal] lost|damaged|cut|empty|kept|back */
+/* state-file [journal|history] lost|damaged|cut|empty|kept|back */
 static void do_state_file(struct scenario *scenario)
 {
-	bool journal = is_word(scenario, 1, "journal");
+	bool history = is_word(scenario, 1, "history");
+	bool journal = is_word(scenario, 1, "journal") || history;
 	struct fake_file *file;
 	char path[128];
 
 	snprintf(path, sizeof(path), "%s%s", state_path, journal ? ".journal" : "");
+	if (history)
+		snprintf(path, sizeof(path), "%.*shistory",
+			(int)(strrchr(state_path, '/') - state_path) + 1, state_path);
 	file = fake_disk_find(path);
 	if (journal) {
 		scenario->words.count--;
@@ -780,8 +824,10 @@ static const struct {
 	{"dns", do_dns},
 	{"expect", scenario_expect},
 	{"forget-log", do_forget_log},
+	{"geoip", do_geoip},
 	{"kernel", do_kernel},
 	{"kill", do_kill},
+	{"origin", do_origin},
 	{"own-addresses", do_own},
 	{"packets", do_packets},
 	{"power-cut", do_power_cut},

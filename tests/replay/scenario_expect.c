@@ -2,6 +2,8 @@
 #include "world.h"
 #include "scenario.h"
 #include "event.h"
+#include "history_file.h"
+#include "record.h"
 
 #include <linux/netfilter/nf_tables.h>
 #include <stdio.h>
@@ -501,6 +503,65 @@ static void expect_state_file(struct scenario *scenario)
 		scenario_fail(scenario, path, "not there");
 }
 
+/* --- The history --- */
+
+/* The line is a time and then these words. */
+static bool begins_with(const struct scenario *scenario, const char *line, size_t first)
+{
+	struct words words;
+	bool same;
+
+	words_split(line, strcspn(line, "\n"), &words);
+	same = words.count > scenario->words.count - first;
+	for (size_t i = first; same && i < scenario->words.count; i++)
+		same = strcmp(words.list[1 + i - first], scenario->words.list[i]) == 0;
+	words_free(&words);
+	return same;
+}
+
+/* expect history RANGE WORD… */
+static void expect_history(struct scenario *scenario)
+{
+	char *path = need(record_path(state_path));
+	struct fake_file *file = fake_disk_find(path);
+	int64_t count = 0;
+
+	for (const char *at = file ? text_string(&file->data) : ""; *at;) {
+		count += begins_with(scenario, at, 3);
+		at += strcspn(at, "\n");
+		at += *at == '\n';
+	}
+	free(path);
+	expect_number(scenario, 2, "such lines in the history", count);
+}
+
+/* expect had|had-not|unknown EXTENSION ADDRESS AGO */
+static void expect_verdict(struct scenario *scenario)
+{
+	static const char *const names[] = {[HISTORY_UNKNOWN] = "unknown",
+		[HISTORY_HAD] = "had",
+		[HISTORY_HAD_NOT] = "had-not"};
+	char *path = need(record_path(state_path));
+	struct history *history = NULL;
+	enum history_verdict verdict;
+	struct addr addr;
+	int64_t ago;
+
+	if (!scenario_addr(scenario_word(scenario, 3), &addr) ||
+		!scenario_duration(scenario_word(scenario, 4), &ago) ||
+		history_file_load(path, &history, NULL) < 0) {
+		scenario_nonsense(scenario, "whose address, when?");
+		free(path);
+		return;
+	}
+	verdict = history_at(history, OWNER_EXTENSION, scenario_word(scenario, 2), &addr,
+		machine_now(&scenario->machine).wall - ago / 1000);
+	if (strcmp(names[verdict], scenario_word(scenario, 1)) != 0)
+		scenario_fail(scenario, scenario_word(scenario, 1), "%s", names[verdict]);
+	history_free(history);
+	free(path);
+}
+
 static const struct {
 	const char *word;
 	bool of_engine; /* it must run */
@@ -514,6 +575,9 @@ static const struct {
 	{"drop", false, expect_drop},
 	{"due", true, expect_due},
 	{"error", false, expect_error},
+	{"had", false, expect_verdict},
+	{"had-not", false, expect_verdict},
+	{"history", false, expect_history},
 	{"log", false, expect_log},
 	{"next", true, expect_next},
 	{"no-batch", false, expect_no_batch},
@@ -531,6 +595,7 @@ static const struct {
 	{"state-file", false, expect_state_file},
 	{"status", true, expect_status},
 	{"table", false, expect_table},
+	{"unknown", false, expect_verdict},
 	{"wakeups", false, expect_wakeups},
 };
 

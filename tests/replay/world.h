@@ -2,9 +2,9 @@
 /*
  * The world around the engine: a clock, a kernel, DNS and a disk that do what they are told.
  *
- * model_kernel.c, fake_resolver.c and fake_files.c define the functions of lib/edge's kernel.h,
- * resolver.h and files.h; the program is linked with them in the place of lib/edge's own. Those
- * functions take no context, so there is one world, at world().
+ * model_kernel.c, fake_resolver.c, fake_files.c and fake_geo.c define the functions of lib/edge's
+ * kernel.h, resolver.h, files.h and geo.h; the program is linked with them in the place of
+ * lib/edge's own. Those functions take no context, so there is one world, at world().
  */
 #ifndef SIPFENCE_TEST_WORLD_H
 #define SIPFENCE_TEST_WORLD_H
@@ -12,6 +12,7 @@
 #include "answer.h"
 #include "config.h"
 #include "dns_message.h"
+#include "geo.h"
 #include "nf_model.h"
 #include "plan.h"
 #include "text.h"
@@ -79,6 +80,7 @@ struct dns_script {
 	enum answer_kind kind;
 	enum answer_reason reason;
 	uint32_t ttl;
+	bool validated;	  /* the resolver vouches for it */
 	int64_t delay_ms; /* until the answer arrives */
 	struct addr addrs[WORLD_ADDRS];
 	char targets[WORLD_ADDRS][WORLD_NAME_SIZE];
@@ -98,6 +100,7 @@ struct fake_dns {
 	size_t script_count;
 	/* All questions fail like this; REASON_NONE: DNS works. */
 	enum answer_reason outage;
+	bool untrusted; /* the servers of resolv.conf are no trusted ones */
 	uint64_t asked;
 	int64_t second; /* of the last question, and how many were asked in it */
 	uint64_t in_second, busiest;
@@ -157,8 +160,19 @@ void fake_disk_power_cut(void);
 
 /* --- All of it --- */
 
+/* Where addresses belong; of several that hold an address the last one counts. */
+struct fake_geo {
+	struct {
+		struct prefix prefix;
+		struct origin origin;
+	} list[WORLD_ADDRS];
+	size_t count;
+	enum geo_state states[GEO_KIND_COUNT]; /* GEO_UNUSED: found */
+};
+
 struct world {
 	int64_t boot_ms;
+	struct fake_geo geo;
 	struct model_kernel kernel;
 	struct fake_dns dns;
 	struct fake_disk disk;

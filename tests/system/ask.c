@@ -4,9 +4,11 @@
  *
  *     ask SERVER,… TIMEOUT-MS IN-FLIGHT LINGER-MS <QUESTIONS
  *
- * SERVER is "192.0.2.1:53" or "[2001:db8::1]:53", without a port 53; `-` is resolv.conf. A question
- * is a line "name A", "name AAAA" or "name SRV". Each answer is a line "MS LINE KIND REASON TTL
- * VALUE…": when it came, and to which line (from 0). When all have come it goes on listening for
+ * SERVER is "192.0.2.1:53" or "[2001:db8::1]:53", without a port 53; `-` is resolv.conf. With a `!`
+ * before it it is a trusted one, which for `!-` are those of loopback. A question is a line "name
+ * A", "name AAAA" or "name SRV", and another word when it is to be validated. Each answer is a line
+ * "MS LINE KIND REASON TTL VALUE…": when it came, and to which line (from 0); KIND ends with a `*`
+ * if it is validated. When all have come it goes on listening for
  * LINGER-MS, for late ones; LINGER-MS -1 leaves after the first dispatch, with everything under
  * way. The last line is "stats ASKED ANSWERED TIMED-OUT LATE LIMIT PEAK CPU-MS".
  */
@@ -25,6 +27,11 @@ struct run {
 	double start;
 };
 
+struct trusted {
+	struct prefix list[MAX_SERVERS];
+	size_t count;
+};
+
 static double milliseconds(clockid_t clock)
 {
 	struct timespec now;
@@ -38,8 +45,9 @@ static void on_answer(void *context, uint64_t tag, const struct answer *answer)
 	static const char *const kinds[] = {"never", "addresses", "nodata", "noname", "failed"};
 	struct run *run = context;
 
-	printf("%.1f %llu %s %d %u", milliseconds(CLOCK_MONOTONIC) - run->start,
-		(unsigned long long)tag, kinds[answer->kind], answer->reason, answer->ttl);
+	printf("%.1f %llu %s%s %d %u", milliseconds(CLOCK_MONOTONIC) - run->start,
+		(unsigned long long)tag, kinds[answer->kind], answer->validated ? "*" : "",
+		answer->reason, answer->ttl);
 	for (size_t i = 0; i < answer->count; i++) {
 		char text[ADDR_TEXT_SIZE];
 		if (!answer->targets)
@@ -55,13 +63,15 @@ static enum dns_type type_of(const char *text)
 }
 
 /* Returns how many there are; ends the program at what is none. */
-static size_t parse_servers(char *list, struct config_server *servers)
+static size_t parse_servers(char *list, struct config_server *servers, struct trusted *trusted)
 {
 	size_t count = 0;
 
 	for (char *text = strtok(list, ","); text && count < MAX_SERVERS;
 		text = strtok(NULL, ",")) {
 		struct config_server *server = &servers[count++];
+		bool trust = *text == '!';
+		text += trust;
 		char *end = *text == '[' ? strchr(++text, ']') : strchr(text, ':');
 		char *port = end && *end == ']' ? end + 1 : end;
 
@@ -71,6 +81,9 @@ static size_t parse_servers(char *list, struct config_server *servers)
 			fprintf(stderr, "ask: not a server: %s\n", text);
 			exit(2);
 		}
+		if (trust)
+			trusted->list[trusted->count++] = prefix_of(
+				&server->addr, server->addr.family == FAMILY_IPV4 ? 32 : 128);
 	}
 	return count;
 }
@@ -89,7 +102,9 @@ static char **ask_all(struct resolver *resolver, size_t *ret_count)
 			abort();
 		names = grown;
 		names[count] = strdup(name);
-		if (!names[count] || resolver_ask(resolver, names[count], type_of(type), count))
+		enum resolver_need need = strtok(NULL, " \n") ? RESOLVER_VALIDATED : RESOLVER_ANY;
+		if (!names[count] ||
+			resolver_ask(resolver, names[count], type_of(type), need, count))
 			abort();
 		count++;
 	}
@@ -130,15 +145,21 @@ static int run_all(struct resolver *resolver, struct run *run, int linger)
 int main(int argc, char **argv)
 {
 	struct config_server servers[MAX_SERVERS];
-	struct resolver_options options = {.servers = servers};
+	static const struct prefix loopback = {
+		.addr = {.family = FAMILY_IPV4, .bytes = {127}}, .length = 8};
+	struct trusted trusted = {0};
+	struct resolver_options options = {.servers = servers, .trusted = trusted.list};
 	struct error error = {0};
 	struct resolver *resolver;
 	size_t count;
 
 	if (argc != 5)
 		return 2;
-	if (strcmp(argv[1], "-") != 0)
-		options.server_count = parse_servers(argv[1], servers);
+	if (strcmp(argv[1], "!-") == 0)
+		trusted.list[trusted.count++] = loopback;
+	else if (strcmp(argv[1], "-") != 0)
+		options.server_count = parse_servers(argv[1], servers, &trusted);
+	options.trusted_count = trusted.count;
 	options.timeout_ms = (uint32_t)atoi(argv[2]);
 	options.in_flight = (uint32_t)atoi(argv[3]);
 	struct run run = {0};

@@ -415,7 +415,16 @@ static void test_defaults(void **state)
 	assert_int_equal(config->log_rate, 6);
 	assert_int_equal(config->log_rate_unit, 60);
 	assert_string_equal(config->log_prefix, "sipfence ");
-	assert_string_equal(config->user, "sipfence");
+	assert_null(config->user);
+	assert_null(config->on_change);
+	assert_null(config->geoip.country);
+	assert_null(config->geoip.asn);
+	assert_int_equal(config->geoip.max_age, 90 * 86400);
+	assert_int_equal(config->changes_per_hour, 12);
+	assert_int_equal(config->resolver.trusted_count, 2);
+	assert_prefix(&config->resolver.trusted[0], "127.0.0.0/8");
+	assert_prefix(&config->resolver.trusted[1], "::1");
+	assert_false(config->guards[0].require_dnssec);
 	assert_int_equal(config->service_count, 1);
 	assert_ports(&config->services[0], "tcp 5060-5061, udp 5060-5060");
 	assert_true(config->services[0].local);
@@ -503,6 +512,160 @@ static void test_guards_are_stable(void **state)
 	assert_true(b->guards[0].fingerprint == UINT64_C(0xb656f93d11d0bc1f));
 	config_free(a);
 	config_free(b);
+}
+
+static const struct guard *guard_of(const struct config *config, size_t owner)
+{
+	return &config->guards[config->owners[owner].guard];
+}
+
+#if SIPFENCE_GEOIP
+/* "CA,NO" and "577,812" of a guard. */
+static void assert_origins(const struct guard *guard, const char *countries, const char *asns)
+{
+	char text[128] = "";
+
+	for (size_t i = 0; i < guard->country_count; i++)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", i ? "," : "",
+			guard->countries[i]);
+	assert_string_equal(text, countries);
+	text[0] = '\0';
+	for (size_t i = 0; i < guard->asn_count; i++)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%lu", i ? "," : "",
+			(unsigned long)guard->asns[i]);
+	assert_string_equal(text, asns);
+}
+
+#define DATABASES "geoip: {country: /var/lib/c.mmdb, asn: /var/lib/a.mmdb}\n"
+
+static void test_origins(void **state)
+{
+	struct config *config;
+
+	(void)state;
+	config =
+		load("extensions:\n"
+		     "  1: {hosts: a.b, within: {country: [no, Us, CA], asn: [812, as577, AS65]}}\n"
+		     "  2: {hosts: a.c, within: {country: NO}}\n"
+		     "  3: {hosts: a.d, within: {asn: 4294967295, prefixes: 192.0.2.0/24}}\n"
+		     "  4: {hosts: a.e, within: {asn: [AS65, 577, 812], country: [CA, NO, US]}}\n"
+		     "peers:\n"
+		     "  p: {hosts: [a.f, 198.51.100.1], within: {country: FR}}\n"
+		     "geoip: {country: /var/lib/c.mmdb, asn: /var/lib/a.mmdb, max-age: 31d}\n");
+	assert_string_equal(config->geoip.country, "/var/lib/c.mmdb");
+	assert_string_equal(config->geoip.asn, "/var/lib/a.mmdb");
+	assert_int_equal(config->geoip.max_age, 31 * 86400);
+	assert_origins(guard_of(config, 0), "CA,NO,US", "65,577,812");
+	/* Norway is no "false". */
+	assert_origins(guard_of(config, 1), "NO", "");
+	assert_origins(guard_of(config, 2), "", "4294967295");
+	assert_prefix(&guard_of(config, 2)->within[0], "192.0.2.0/24");
+	assert_int_equal(config->owners[0].guard, config->owners[3].guard);
+	assert_origins(guard_of(config, 4), "FR", "");
+	assert_int_equal(config->guard_count, 4);
+	config_free(config);
+}
+
+/* Each of two configs has one owner. */
+static bool same_guard(const char *a, const char *b)
+{
+	struct config *first = load(a), *second = load(b);
+	bool same = first->guards[0].fingerprint == second->guards[0].fingerprint;
+
+	config_free(first);
+	config_free(second);
+	return same;
+}
+
+static void test_origins_are_part_of_a_guard(void **state)
+{
+	static const char *const different[] = {
+		"peers: {a: {hosts: b.c, within: {country: CA}}}\n" DATABASES,
+		"peers: {a: {hosts: b.c, within: {country: FR}}}\n" DATABASES,
+		"peers: {a: {hosts: b.c, within: {country: [CA, FR]}}}\n" DATABASES,
+		"peers: {a: {hosts: b.c, within: {asn: 577}}}\n" DATABASES,
+		"peers: {a: {hosts: b.c, within: {asn: 578}}}\n" DATABASES,
+		"peers: {a: {hosts: b.c, within: {asn: [577, 578]}}}\n" DATABASES,
+		"peers: {a: {hosts: b.c, within: {asn: 577, country: CA}}}\n" DATABASES,
+		"peers: {a: {hosts: b.c, within: {asn: 577, prefixes: 192.0.2.0/24}}}\n" DATABASES,
+		"peers: {a: {hosts: b.c}}\n" DATABASES,
+		"peers: {a: {hosts: b.c, require-dnssec: true}}\n" DATABASES,
+		"peers: {a: {hosts: b.c, require-dnssec: true, within: {asn: 577}}}\n" DATABASES,
+	};
+	const size_t count = sizeof(different) / sizeof(different[0]);
+
+	(void)state;
+	for (size_t i = 0; i < count; i++)
+		for (size_t j = 0; j < count; j++)
+			assert_int_equal(same_guard(different[i], different[j]), i == j);
+}
+
+static void test_guards_with_origins_are_united(void **state)
+{
+	struct config *config;
+
+	(void)state;
+	config = load("extensions:\n"
+		      "  1: {hosts: a.b, within: {country: CA}}\n"
+		      "  2: {hosts: a.c, within: {country: US}}\n"
+		      "  3: {hosts: a.d, within: {country: ca}}\n"
+		      "  4: {hosts: a.e, require-dnssec: true}\n"
+		      "  5: a.f\n"
+		      "  6: {hosts: a.g, require-dnssec: true}\n"
+		      "  7: {hosts: a.h, within: {country: CA}, require-dnssec: true}\n"
+		      "geoip: {country: /c.mmdb}\n");
+	assert_int_equal(config->guard_count, 5);
+	assert_int_equal(config->owners[0].guard, config->owners[2].guard);
+	assert_int_equal(config->owners[3].guard, config->owners[5].guard);
+	assert_origins(guard_of(config, 1), "US", "");
+	assert_true(guard_of(config, 6)->require_dnssec);
+	assert_origins(guard_of(config, 6), "CA", "");
+	config_free(config);
+}
+
+#endif
+
+/* The owner's own word wins, true or false. */
+static void test_require_dnssec(void **state)
+{
+	static const char owners[] = "extensions:\n"
+				     "  1: a.b\n"
+				     "  2: {hosts: a.c, require-dnssec: true}\n"
+				     "  3: {hosts: a.d, require-dnssec: false}\n"
+				     "  4: {hosts: a.e, within: 192.0.2.0/24}\n"
+				     "peers:\n"
+				     "  5: {hosts: a.f, require-dnssec: false}\n"
+				     "  6: {hosts: a.g, require-dnssec: true}\n";
+	static const bool expected[2][6] = {
+		{false, true, false, false, false, true}, {true, true, false, true, false, true}};
+	char yaml[512];
+
+	(void)state;
+	for (int global = 0; global < 2; global++) {
+		struct config *config;
+
+		/* Behind the extensions, so that the order of the keys does not matter. */
+		snprintf(yaml, sizeof(yaml), "%srequire-dnssec: %s\n", owners,
+			global ? "true" : "false");
+		config = load(yaml);
+		for (size_t i = 0; i < 6; i++)
+			assert_int_equal(guard_of(config, i)->require_dnssec, expected[global][i]);
+		config_free(config);
+	}
+}
+
+static void test_trusted_resolvers(void **state)
+{
+	struct config *config = load("peers: {a: b.c}\n"
+				     "resolver: {trusted: [\"2001:db8::53\", 192.0.2.0/28]}\n"
+				     "limits: {changes-per-hour: 1000}\n");
+
+	(void)state;
+	assert_int_equal(config->resolver.trusted_count, 2);
+	assert_prefix(&config->resolver.trusted[0], "192.0.2.0/28");
+	assert_prefix(&config->resolver.trusted[1], "2001:db8::53");
+	assert_int_equal(config->changes_per_hour, 1000);
+	config_free(config);
 }
 
 static void test_forms_of_services(void **state)
@@ -1099,41 +1262,184 @@ static void test_bad_nested_values(void **state)
 	EXPECT_ALL(cases);
 }
 
-static void test_unsupported_keys(void **state)
+static void assert_arguments(const char *const *arguments, const char *expected)
 {
-	static const char *const lines[] = {"geoip: {country: /c.mmdb}", "on-change: [/bin/true]",
-		"metrics-file: /m.prom", "asterisk: {acl: true}"};
-	char yaml[128], expected[256];
+	char text[256] = "";
+
+	assert_non_null(arguments);
+	for (; *arguments; arguments++) {
+		strcat(text, *arguments);
+		strcat(text, "|");
+	}
+	assert_string_equal(text, expected);
+}
+
+static void test_programs(void **state)
+{
+	struct config *config = load("extensions: {21: local}\nlocal-subnets: [192.0.2.0/24]\n");
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
-		snprintf(yaml, sizeof(yaml), "%s\npeers: {a: b.c}\n", lines[i]);
-		snprintf(expected, sizeof(expected),
-			"t.yaml:1:1: error: \"%.*s\" is not supported yet\n%s\n^\n",
-			(int)strcspn(lines[i], ":"), lines[i], lines[i]);
-		expect_error(yaml, expected);
-	}
-	expect_error("resolver: {trusted: 127.0.0.1}\nlimits: {changes-per-hour: 1}\n"
-		     "require-dnssec: true\nnftables: {sets-only: {}}\n"
-		     "extensions: {1: {hosts: a.b, require-dnssec: true, within: {asn: 1, country: "
-		     "CA}}}\n",
-		"t.yaml:1:12: error: \"trusted\" is not supported yet\n"
-		"resolver: {trusted: 127.0.0.1}\n           ^\n"
-		"t.yaml:2:10: error: \"changes-per-hour\" is not supported yet\n"
-		"limits: {changes-per-hour: 1}\n         ^\n"
-		"t.yaml:3:17: error: \"require-dnssec: true\" is not supported yet\n"
-		"require-dnssec: true\n                ^\n"
-		"t.yaml:4:12: error: \"sets-only\" is not supported yet\n"
-		"nftables: {sets-only: {}}\n           ^\n"
-		"t.yaml:5:46: error: \"require-dnssec: true\" is not supported yet\n"
-		"extensions: {1: {hosts: a.b, require-dnssec: true, within: {asn: 1, country: "
-		"CA}}}\n                                             ^\n"
-		"t.yaml:5:61: error: \"asn\" is not supported yet\n"
-		"extensions: {1: {hosts: a.b, require-dnssec: true, within: {asn: 1, country: "
-		"CA}}}\n                                                            ^\n"
-		"t.yaml:5:69: error: \"country\" is not supported yet\n"
-		"extensions: {1: {hosts: a.b, require-dnssec: true, within: {asn: 1, country: "
-		"CA}}}\n                                                                    ^\n");
+	assert_null(config->on_change);
+	assert_string_equal(config->asterisk.acl_file, "/etc/asterisk/sipfence_acl.conf");
+	assert_arguments(config->asterisk.command, "asterisk|-rx|");
+	config_free(config);
+
+	config = load("peers: {a: b.c}\non-change: [/bin/tell, admin, \"\"]\n"
+		      "asterisk: {acl-file: /a/b.conf,\n"
+		      "  command: [/usr/bin/docker, exec, pbx, asterisk, -rx]}\n");
+	assert_arguments(config->on_change, "/bin/tell|admin||");
+	assert_string_equal(config->asterisk.acl_file, "/a/b.conf");
+	assert_arguments(config->asterisk.command, "/usr/bin/docker|exec|pbx|asterisk|-rx|");
+	config_free(config);
+}
+
+static void test_wrong_programs(void **state)
+{
+	static const struct bad cases[] = {
+		{"on-change: tell\npeers: {a: b.c}\n",
+			"t.yaml:1:12: error: \"tell\" is not the absolute path of a program; it "
+			"starts with \"/\"\non-change: tell\n           ^\n"},
+		{"asterisk: {command: bin/x}\npeers: {a: b.c}\n",
+			"t.yaml:1:21: error: \"bin/x\" is not the absolute path of a program; it "
+			"starts with \"/\"\nasterisk: {command: bin/x}\n                    ^\n"},
+	};
+
+	(void)state;
+	EXPECT_ALL(cases);
+}
+
+/* The message about `value` of `key` in the mapping `mapping` of the top. */
+static void expect_nested_error(
+	const char *mapping, const char *key, const char *value, const char *message)
+{
+	char yaml[256], expected[640];
+	size_t column = strlen(mapping) + strlen(key) + 6;
+
+	snprintf(yaml, sizeof(yaml), "%s: {%s: %s}\n", mapping, key, value);
+	snprintf(expected, sizeof(expected), "t.yaml:1:%zu: error: %s\n%s%*s^\n", column, message,
+		yaml, (int)column - 1, "");
+	expect_error(yaml, expected);
+}
+
+static void test_bad_trusted(void **state)
+{
+	(void)state;
+	expect_nested_error("resolver", "trusted", "'127.0.0.1:53'",
+		"\"127.0.0.1:53\": a resolver is trusted by its address; leave the port out");
+	expect_nested_error("resolver", "trusted", "'[::1]:53'",
+		"\"[::1]:53\": a resolver is trusted by its address; leave the port out");
+	expect_nested_error("resolver", "trusted", "dns.example",
+		"\"dns.example\" is not an address or prefix");
+	expect_nested_error(
+		"resolver", "trusted", "[]", "\"trusted\" is an empty list; remove it or fill it");
+	expect_nested_error("limits", "changes-per-hour", "0",
+		"\"0\" is not a number of changes: a number from 1 to 1000 is needed");
+	expect_nested_error("limits", "changes-per-hour", "1001",
+		"\"1001\" is not a number of changes: a number from 1 to 1000 is needed");
+	expect_value_error("require-dnssec", "yes", "\"yes\" is not \"false\" or \"true\"");
+}
+
+/* The message about a mapping `within` of one owner, whose text begins in column 1 of line 2. */
+static void expect_within_error(
+	const char *within, const char *rest, size_t column, const char *message)
+{
+	char yaml[512], expected[768], line[256];
+
+	snprintf(line, sizeof(line), "  within: {%s}}}\n", within);
+	snprintf(yaml, sizeof(yaml), "peers: {a: {hosts: b.c,\n%s%s", line, rest);
+	snprintf(expected, sizeof(expected), "t.yaml:2:%zu: error: %s\n%s%*s^\n", column, message,
+		line, (int)column - 1, "");
+	expect_error(yaml, expected);
+}
+
+#if SIPFENCE_GEOIP
+static void test_bad_databases(void **state)
+{
+	(void)state;
+	expect_nested_error("geoip", "country", "c.mmdb",
+		"\"c.mmdb\" is not the absolute path of a database; it starts with \"/\"");
+	expect_error("geoip: {asn: \"/a\\0b\"}\npeers: {a: b.c}\n",
+		"t.yaml:1:14: error: \"/a\\x00b\" is not the absolute path of a database; it starts "
+		"with \"/\"\ngeoip: {asn: \"/a\\\\0b\"}\n             ^\n");
+	expect_nested_error("geoip", "max-age", "59m", "\"59m\" is too short; the least is 1h");
+	expect_error("geoip: {max-age: 3d}\npeers: {a: b.c}\n",
+		"t.yaml:1:8: error: \"geoip\" names no database; give it \"country\", \"asn\" or "
+		"both\ngeoip: {max-age: 3d}\n       ^\n");
+}
+
+static void test_bad_origins(void **state)
+{
+	(void)state;
+	expect_within_error("country: CANADA", DATABASES, 21,
+		"\"CANADA\" is not a country: its code of two letters is needed (ISO 3166, like "
+		"CA)");
+	expect_within_error("country: [C1]", DATABASES, 22,
+		"\"C1\" is not a country: its code of two letters is needed (ISO 3166, like CA)");
+	expect_within_error("country: [CA, FR, ca]", DATABASES, 30,
+		"country \"CA\" stands here twice; first in line 2");
+	expect_within_error(
+		"country: []", DATABASES, 21, "\"country\" is an empty list; remove it or fill it");
+	expect_within_error("asn: [577, AS577]", DATABASES, 23,
+		"autonomous system \"AS577\" stands here twice; first in line 2");
+	expect_within_error("asn: 0", DATABASES, 17,
+		"\"0\" is not the number of an autonomous system: 577 or AS577, from 1 to "
+		"4294967295");
+	expect_within_error("asn: AS", DATABASES, 17,
+		"\"AS\" is not the number of an autonomous system: 577 or AS577, from 1 to "
+		"4294967295");
+	expect_within_error("asn: 4294967296", DATABASES, 17,
+		"\"4294967296\" is not the number of an autonomous system: 577 or AS577, from 1 to "
+		"4294967295");
+	expect_within_error(
+		"contry: CA", DATABASES, 12, "unknown key \"contry\"; did you mean \"country\"?");
+	expect_within_error("country: CA", "", 21,
+		"\"country\" needs a database to look addresses up in; add the line: geoip: "
+		"{country: /path/to/country.mmdb}");
+	expect_within_error("asn: 577", "geoip: {country: /c.mmdb}\n", 17,
+		"\"asn\" needs a database to look addresses up in; add to \"geoip\" the key asn: "
+		"/path/to/asn.mmdb");
+	expect_error("peers: {a: {hosts: b.c, within: {}}}\n",
+		"t.yaml:1:33: error: \"within\" names no prefixes, countries or autonomous systems; "
+		"remove it or fill it\npeers: {a: {hosts: b.c, within: {}}}\n"
+		"                                ^\n");
+}
+
+/* A code that no country has lets nobody in, which must be said; but the world may change. */
+static void test_unknown_country(void **state)
+{
+	(void)state;
+	expect_warning("peers: {a: {hosts: b.c, within: {country: UK}}}\n" DATABASES,
+		"t.yaml:1:43: warning: \"UK\" is the code of no country that is known here; the "
+		"United Kingdom is GB\npeers: {a: {hosts: b.c, within: {country: UK}}}\n"
+		"                                          ^\n");
+}
+#else
+static void test_without_libmaxminddb(void **state)
+{
+	(void)state;
+	expect_error("geoip: {country: /c.mmdb}\npeers: {a: b.c}\n",
+		"t.yaml:1:8: error: \"geoip\" cannot be used: this sipfence was built without "
+		"libmaxminddb; build it anew where the package libmaxminddb-dev is installed\n"
+		"geoip: {country: /c.mmdb}\n       ^\n");
+	expect_within_error("country: CA", "", 21,
+		"\"country\" cannot be used: this sipfence was built without libmaxminddb");
+	expect_within_error("asn: 577", "", 17,
+		"\"asn\" cannot be used: this sipfence was built without libmaxminddb");
+}
+#endif
+
+static void test_unsupported_keys(void **state)
+{
+	(void)state;
+	expect_error("metrics-file: /m.prom\npeers: {a: b.c}\n",
+		"t.yaml:1:1: error: \"metrics-file\" is not supported yet\nmetrics-file: "
+		"/m.prom\n^\n");
+	expect_error("asterisk: {acl: true}\npeers: {a: b.c}\n",
+		"t.yaml:1:12: error: \"acl\" is not supported yet\nasterisk: {acl: true}\n"
+		"           ^\n");
+	expect_error("nftables: {sets-only: {}}\npeers: {a: b.c}\n",
+		"t.yaml:1:12: error: \"sets-only\" is not supported yet\n"
+		"nftables: {sets-only: {}}\n           ^\n");
 }
 
 static void test_names_nobody(void **state)
@@ -1458,6 +1764,8 @@ int main(void)
 		cmocka_unit_test(test_ids_are_text),
 		cmocka_unit_test(test_forms_of_owners),
 		cmocka_unit_test(test_guards_are_stable),
+		cmocka_unit_test(test_require_dnssec),
+		cmocka_unit_test(test_trusted_resolvers),
 		cmocka_unit_test(test_forms_of_services),
 		cmocka_unit_test(test_forms_of_servers),
 		cmocka_unit_test(test_most_servers),
@@ -1476,6 +1784,19 @@ int main(void)
 		cmocka_unit_test(test_bad_servers),
 		cmocka_unit_test(test_bad_values),
 		cmocka_unit_test(test_bad_nested_values),
+		cmocka_unit_test(test_programs),
+		cmocka_unit_test(test_wrong_programs),
+		cmocka_unit_test(test_bad_trusted),
+#if SIPFENCE_GEOIP
+		cmocka_unit_test(test_origins),
+		cmocka_unit_test(test_origins_are_part_of_a_guard),
+		cmocka_unit_test(test_guards_with_origins_are_united),
+		cmocka_unit_test(test_bad_databases),
+		cmocka_unit_test(test_bad_origins),
+		cmocka_unit_test(test_unknown_country),
+#else
+		cmocka_unit_test(test_without_libmaxminddb),
+#endif
 		cmocka_unit_test(test_unsupported_keys),
 		cmocka_unit_test(test_names_nobody),
 		cmocka_unit_test(test_warnings),

@@ -454,6 +454,92 @@ static void test_canary_without_server(void **state)
 	assert_int_equal(course_dead(&course), REASON_TIMEOUT);
 }
 
+/* --- Questions for some servers only --- */
+
+static void test_only_some_servers(void **state)
+{
+	struct course course = planned(4, 0);
+	struct course_try try = {.only = 0xa};
+
+	(void)state;
+	course_begin(&course, &try, NOW);
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(course_choose(&course, &try, NOW + i), i % 2 ? 3 : 1);
+	/* However silent they are, and the others not. */
+	try.tried = 0;
+	silence(&course, 1, NOW);
+	silence(&course, 3, NOW);
+	for (unsigned i = 0; i < 8; i++)
+		assert_true(course_choose(&course, &try, NOW + i) & 1);
+	/* Any server is allowed when none is named. */
+	try = (struct course_try){0};
+	course_begin(&course, &try, NOW);
+	assert_int_equal(course_choose(&course, &try, NOW), 0);
+}
+
+static void test_only_their_words_decide(void **state)
+{
+	struct course course = planned(4, 0);
+	struct course_try try = {.only = 0xa};
+	struct course_failure failure = {.spoke = true, .reason = REASON_SERVFAIL};
+
+	(void)state;
+	course_begin(&course, &try, NOW);
+	failure.server = course_choose(&course, &try, NOW);
+	assert_int_equal(failure.server, 1);
+	assert_int_equal(course_failed(&course, &try, &failure, NOW), COURSE_ASK);
+	failure.server = course_choose(&course, &try, NOW);
+	/* The two that may not be asked are not waited for. */
+	assert_int_equal(failure.server, 3);
+	assert_int_equal(course_failed(&course, &try, &failure, NOW), COURSE_FAIL);
+}
+
+static void test_only_one_that_does_not_listen(void **state)
+{
+	struct course course = planned(4, 0);
+	struct course_try try = {.only = 4};
+	struct course_failure failure = {.reason = REASON_NO_SERVER, .server = 2};
+	unsigned tries = 0;
+
+	(void)state;
+	course_begin(&course, &try, NOW);
+	do
+		assert_int_equal(course_choose(&course, &try, NOW), 2);
+	while (course_failed(&course, &try, &failure, NOW) == COURSE_ASK && ++tries < 100);
+	/* As if it were the only one there is. */
+	assert_int_equal(tries, COURSE_MAX_FAULTS);
+}
+
+static void test_no_doubt_while_another_server_speaks(void **state)
+{
+	struct course course = planned(2, 0);
+	struct course_try try = {.only = 2};
+
+	(void)state;
+	course_begin(&course, &try, NOW);
+	course_heard(&course, 0, NOW + 1);
+	course_ended(&course, &try, REASON_TIMEOUT);
+	assert_false(course.doubt.open);
+	course_begin(&course, &try, NOW + 2);
+	course_ended(&course, &try, REASON_TIMEOUT);
+	assert_true(course.doubt.open);
+}
+
+static void test_bogus_stays_the_reason(void **state)
+{
+	struct course course = planned(2, 0);
+	struct course_try try = begun(&course, NOW);
+	struct course_failure failure = {.spoke = true, .reason = REASON_BOGUS};
+
+	(void)state;
+	failure.server = course_choose(&course, &try, NOW);
+	assert_int_equal(course_failed(&course, &try, &failure, NOW), COURSE_ASK);
+	failure.server = course_choose(&course, &try, NOW);
+	failure.reason = REASON_SERVFAIL;
+	assert_int_equal(course_failed(&course, &try, &failure, NOW), COURSE_FAIL);
+	assert_int_equal(course_reason(&try), REASON_BOGUS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -477,6 +563,11 @@ int main(void)
 		cmocka_unit_test(test_dead),
 		cmocka_unit_test(test_word_ends_doubt),
 		cmocka_unit_test(test_canary_without_server),
+		cmocka_unit_test(test_only_some_servers),
+		cmocka_unit_test(test_only_their_words_decide),
+		cmocka_unit_test(test_only_one_that_does_not_listen),
+		cmocka_unit_test(test_no_doubt_while_another_server_speaks),
+		cmocka_unit_test(test_bogus_stays_the_reason),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -679,6 +679,121 @@ static void test_damaged(void **state)
 	}
 }
 
+/* --- DNSSEC --- */
+
+static void put_opt(void)
+{
+	count_record(2);
+	b.bytes[b.length++] = 0;
+	put16(41);
+	put16(1232);
+	put32(0);
+	put16(0);
+	b.rdata = b.length;
+}
+
+static void put_option(unsigned code, unsigned length)
+{
+	put16(code);
+	put16(length);
+}
+
+static void test_ad_bit(void **state)
+{
+	enum { AD = 0x20 };
+
+	(void)state;
+	for (unsigned ad = 0; ad <= AD; ad += AD) {
+		start(0x8180 | ad, ASKED, DNS_A);
+		put_a(NULL, 60, 0xcb00710a);
+		assert_int_equal(decode(DNS_A).kind, ANSWER_ADDRESSES);
+		assert_int_equal(decode(DNS_A).validated, ad != 0);
+
+		start(0x8180 | ad, ASKED, DNS_A);
+		put_soa(60, 5);
+		assert_int_equal(decode(DNS_A).kind, ANSWER_NO_DATA);
+		assert_int_equal(decode(DNS_A).validated, ad != 0);
+
+		start(0x8183 | ad, ASKED, DNS_A);
+		put_soa(60, 5);
+		assert_int_equal(decode(DNS_A).kind, ANSWER_NO_NAME);
+		assert_int_equal(decode(DNS_A).validated, ad != 0);
+
+		start(0x8180 | ad, ASKED, DNS_SRV);
+		put_srv(10, "sip.example.org");
+		assert_int_equal(decode(DNS_SRV).kind, ANSWER_ADDRESSES);
+		assert_int_equal(decode(DNS_SRV).validated, ad != 0);
+
+		/* Says nothing of the name. */
+		start(0x8182 | ad, ASKED, DNS_A);
+		assert_false(decode(DNS_A).validated);
+	}
+	/* CD, its neighbour, is something else. */
+	start(0x8190, ASKED, DNS_A);
+	put_a(NULL, 60, 0xcb00710a);
+	assert_false(decode(DNS_A).validated);
+}
+
+static enum answer_reason reason_with_error(unsigned flags, unsigned code)
+{
+	start(flags, ASKED, DNS_A);
+	put_opt();
+	put_option(10, 8); /* a cookie, before it */
+	put32(1);
+	put32(2);
+	put_option(15, 5);
+	put16(code);
+	put16(0x7768);
+	b.bytes[b.length++] = 'y';
+	close_record();
+	return decode(DNS_A).reason;
+}
+
+static void test_extended_dns_errors(void **state)
+{
+	(void)state;
+	for (unsigned code = 0; code < 40; code++) {
+		bool dnssec = code >= 5 && code <= 12;
+
+		assert_int_equal(
+			reason_with_error(0x8182, code), dnssec ? REASON_BOGUS : REASON_SERVFAIL);
+	}
+	/* Only a SERVFAIL is one. */
+	assert_int_equal(reason_with_error(0x8185, 6), REASON_SERVER_REFUSED);
+}
+
+static void test_damaged_options(void **state)
+{
+	(void)state;
+	/* An option that ends outside of its record, in one without the code, in one of no length.
+	 */
+	for (unsigned length = 0; length < 8; length++) {
+		start(0x8182, ASKED, DNS_A);
+		put_opt();
+		put_option(15, length);
+		if (length == 1)
+			b.bytes[b.length++] = 0;
+		close_record();
+		assert_int_equal(decode(DNS_A).reason, REASON_SERVFAIL);
+	}
+	start(0x8182, ASKED, DNS_A);
+	put_opt();
+	put16(15);
+	put16(2);
+	b.bytes[b.length++] = 0;
+	close_record();
+	assert_int_equal(decode(DNS_A).reason, REASON_SERVFAIL);
+	/* What cannot be read says nothing more. */
+	start(0x8182, ASKED, DNS_A);
+	put_opt();
+	put_option(15, 2);
+	put16(6);
+	close_record();
+	assert_int_equal(decode(DNS_A).reason, REASON_BOGUS);
+	b.length--;
+	assert_int_equal(decode(DNS_A).reason, REASON_SERVFAIL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -701,6 +816,9 @@ int main(void)
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_ad_bit),
+		cmocka_unit_test(test_extended_dns_errors),
+		cmocka_unit_test(test_damaged_options),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -148,6 +148,38 @@ static void test_any_value_can_be_read_back(void **state)
 	}
 }
 
+static void test_fields_are_read_one_by_one(void **state)
+{
+	static const struct {
+		const char *line, *fields; /* key=value| each */
+	} cases[] = {
+		{"", ""},
+		{"event=e", "event=e|"},
+		{"event=e a=1 b=\"\" c=\"x y\"\nevent=other", "event=e|a=1|b=|c=x y|"},
+		{"a=\"x=\\\"y\\\" \\\\ \\x0a\" b=2", "a=x=\"y\" \\ \\x0a|b=2|"},
+		{"no key a=1  b=2", "a=1|b=2|"},
+		{"a=\"no end", "a=no end|"},
+		{"a=\"no end\\", "a=no end\\|"},
+		{"akeyof32bytesaaaaaaaaaaaaaaaaaaa=1 akeyof31bytesaaaaaaaaaaaaaaaaaa=2",
+			"akeyof31bytesaaaaaaaaaaaaaaaaaa=2|"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *at = cases[i].line;
+		struct text value = {0}, read = {0};
+		char key[EVENT_KEY_SIZE];
+
+		while (event_next(&at, key, &value))
+			text_printf(&read, "%s=%s|", key, text_string(&value));
+		assert_string_equal(text_string(&read), cases[i].fields);
+		assert_true(*at == '\0' || *at == '\n');
+		assert_false(event_next(&at, key, &value));
+		text_free(&value);
+		text_free(&read);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -155,6 +187,7 @@ int main(void)
 		cmocka_unit_test(test_values_are_quoted),
 		cmocka_unit_test(test_addresses_are_counted_after_the_eighth),
 		cmocka_unit_test(test_any_value_can_be_read_back),
+		cmocka_unit_test(test_fields_are_read_one_by_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,7 +8,7 @@
 
 enum { ROUNDS = 500, HOSTS = 6, NOW = 1700000000 };
 
-static const struct own_addresses no_own = {0};
+static const struct surroundings nothing_around = {0};
 static const struct steady clock_then = {.now = NOW + 5,
 	.at = {.wall = NOW, .boottime = 77, .boot_id = "5c3a0d1e-0000-4000-8000-000000000000"}};
 static const struct enforced_port ports[] = {
@@ -90,7 +90,12 @@ static void make_world(struct world *world, struct dice *dice)
 		for (int64_t round = 0; round < 3; round++) {
 			take_random(&world->roster->hosts[i], FAMILY_IPV4, dice, NOW + round);
 			take_random(&world->roster->hosts[i], FAMILY_IPV6, dice, NOW + round);
+			if (dice_roll(dice, 2))
+				host_count_change(&world->roster->hosts[i], true, 1, NOW + round);
 		}
+		if (dice_roll(dice, 2) &&
+			changes_judge(&world->roster->hosts[i].changes, 1, NOW + 3))
+			changes_say(world->roster->hosts[i].changes);
 	}
 	if (dice) {
 		struct answer answer = {
@@ -111,6 +116,13 @@ static void assert_same_host(const struct host *a, const struct host *b)
 		assert_int_equal(a->count[family], b->count[family]);
 		for (size_t i = 0; i < a->count[family]; i++)
 			assert_true(addr_equal(&a->addrs[family][i], &b->addrs[family][i]));
+	}
+	assert_int_equal(!a->changes, !b->changes);
+	if (a->changes) {
+		assert_int_equal(a->changes->said, b->changes->said);
+		assert_int_equal(a->changes->count, b->changes->count);
+		assert_memory_equal(a->changes->times, b->changes->times,
+			a->changes->count * sizeof(a->changes->times[0]));
 	}
 	assert_int_equal(a->retired_count, b->retired_count);
 	for (size_t i = 0; i < a->retired_count; i++) {
@@ -176,7 +188,8 @@ static void test_restore_gives_the_roster_back(void **state)
 	assert_int_equal(state_parse(text.data, text.length, &saved, &line), 0);
 	assert_int_equal(state_restore_srvs(saved, fresh.roster, NOW + 10), 0);
 	assert_int_equal(
-		state_restore_hosts(saved, &fresh.config, &no_own, fresh.roster, NOW + 10), 0);
+		state_restore_hosts(saved, &fresh.config, &nothing_around, fresh.roster, NOW + 10),
+		0);
 	print_state(fresh.roster, &fresh.config, &again);
 	assert_string_equal(text.data, again.data);
 	state_free(saved);
@@ -203,7 +216,8 @@ static void test_restore_obeys_the_guard_of_today(void **state)
 	fresh.guards[0] = (struct guard){
 		.within = &nowhere, .within_count = 1, .max_addresses = 8, .fingerprint = 99};
 	assert_int_equal(
-		state_restore_hosts(saved, &fresh.config, &no_own, fresh.roster, NOW + 10), 0);
+		state_restore_hosts(saved, &fresh.config, &nothing_around, fresh.roster, NOW + 10),
+		0);
 	for (size_t i = 0; i < fresh.roster->host_count; i++) {
 		const struct host *host = &fresh.roster->hosts[i];
 
@@ -216,6 +230,69 @@ static void test_restore_obeys_the_guard_of_today(void **state)
 	text_free(&text);
 	roster_free(world.roster);
 	roster_free(fresh.roster);
+}
+
+/* The fresh world's guards require DNSSEC, and are others for it; was what is saved validated? */
+static void restore_strict(struct world *world, bool was_validated, struct world *fresh)
+{
+	struct saved_state *saved = NULL;
+	struct text text = {0};
+	size_t line;
+
+	for (size_t i = 0; i < world->roster->host_count; i++)
+		world->roster->hosts[i].validated = was_validated;
+	world->roster->srvs[0].validated = was_validated;
+	print_state(world->roster, &world->config, &text);
+	make_world(fresh, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		fresh->guards[i].require_dnssec = true;
+		fresh->guards[i].fingerprint += 7;
+	}
+	roster_free(fresh->roster);
+	assert_int_equal(roster_build(&fresh->config, NULL, &fresh->roster), 0);
+	assert_int_equal(state_parse(text.data, text.length, &saved, &line), 0);
+	assert_int_equal(state_restore_srvs(saved, fresh->roster, NOW + 10), 0);
+	assert_int_equal(state_restore_hosts(
+				 saved, &fresh->config, &nothing_around, fresh->roster, NOW + 10),
+		0);
+	state_free(saved);
+	text_free(&text);
+}
+
+static void test_what_was_validated_is_known(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	const struct timing timing = {.hold = 100000, .gone = 5};
+	size_t known[2] = {0}, kept = 0;
+
+	(void)state;
+	for (unsigned round = 0; round < 100; round++) {
+		bool was_validated = round % 2;
+		struct world world, fresh;
+		size_t retired = 0;
+
+		make_world(&world, &dice);
+		restore_strict(&world, was_validated, &fresh);
+		for (size_t i = 0; i < fresh.roster->host_count; i++) {
+			struct host *host = &fresh.roster->hosts[i];
+
+			assert_true(host->validated);
+			/* Either way nobody is thrown out at once. */
+			host_expire(host, &timing, 0, NOW + 14);
+			known[was_validated] += host->count[FAMILY_IPV4];
+			retired += fresh.roster->hosts[i].retired_count;
+			host_expire(host, &timing, 0, NOW + 15);
+			assert_true(was_validated || host->count[FAMILY_IPV4] == 0);
+			kept += host->count[FAMILY_IPV4];
+		}
+		assert_int_equal(retired, 0); /* no linger */
+		assert_int_equal(fresh.roster->srvs[0].count, 1);
+		assert_int_equal(fresh.roster->srvs[0].retired_count, was_validated);
+		assert_int_equal(fresh.roster->srvs[0].lookup.good != 0, was_validated);
+		roster_free(world.roster);
+		roster_free(fresh.roster);
+	}
+	assert_true(known[false] > 0 && known[true] > 0 && kept > 0);
 }
 
 static void test_enforced_ports_are_forgotten(void **state)
@@ -335,6 +412,10 @@ static void test_nonsense_is_refused(void **state)
 		"host a.example 0000000000000000 1\nlookup 4 99999999999999999999 1 0 1 0 1 0\n",
 		"host a.example 0000000000000000 1\nretired 1\n",
 		"host a.example 0000000000000000 1 x\n",
+		"host a.example 0000000000000000 1 validate\n",
+		"host a.example 0000000000000000 1 validatedd\n",
+		"host a.example 0000000000000000 1 validated x\n",
+		"srv _sip._udp.example 1 Validated\n",
 		"srv _sip._udp.example 1\ntargets 1 1 0 1 0 1 0 bad..name\n",
 		"nothing\n",
 		"clock 1 1 1\n",
@@ -389,7 +470,7 @@ static void test_journal_cut_anywhere(void **state)
 		const struct guard *guard = &world.guards[host->guard];
 
 		versions[i].name = host->name;
-		assert_int_equal(host_inherit(&versions[i], host, guard, &no_own), 0);
+		assert_int_equal(host_inherit(&versions[i], host, guard, &nothing_around), 0);
 		ends[i] = journal.length;
 		if (i == CHANGES)
 			break;
@@ -483,6 +564,7 @@ int main(void)
 		cmocka_unit_test(test_journal_cut_anywhere),
 		cmocka_unit_test(test_journal_older_than_the_state),
 		cmocka_unit_test(test_journal_of_new_names_and_targets),
+		cmocka_unit_test(test_what_was_validated_is_known),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
