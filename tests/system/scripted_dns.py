@@ -45,8 +45,8 @@ def read_name(data, offset):
 
 
 class Question:
-    """What was asked: name (lower case), type (text), id, the question section's bytes, tcp, port
-    (the asker's)."""
+    """What was asked: name (lower case), type (text), id, flags, the question section's bytes, all of
+    them (raw), tcp, port (the asker's)."""
 
     def __init__(self, data, tcp, port=0):
         if len(data) < 17:
@@ -58,6 +58,7 @@ class Question:
         number, _ = struct.unpack_from(">HH", data, end)
         self.type = {value: key for key, value in TYPES.items()}.get(number, str(number))
         self.section = data[12:end + 4]
+        self.raw = data
         self.tcp = tcp
         self.port = port
         self.when = time.monotonic()

@@ -508,7 +508,7 @@ class Log(Base):
         for line in daemon.lines():
             self.assertRegex(line, "^%s$" % self.LINE)
         names = [event["event"] for event in daemon.events()]
-        self.assertEqual(names[0], "start")
+        self.assertEqual(names[:2], ["privilege", "start"])
         self.assertEqual(names[-1], "stop")
         self.assertEqual(daemon.events("start")[0]["names"], "1")
 
@@ -527,7 +527,9 @@ class Log(Base):
             self.assertRegex(line, "^event=")
 
     def test_quiet(self):
-        daemon = self.started("-q", ready=False)
+        self.points(HOME)
+        self.configure("user: root\n")  # as it is; without a word, if that is what is asked for
+        daemon = self.daemon("-q", ready=False)
         self.assertAllowed(HOME)
         self.assertEqual(daemon.log(), "")
 

@@ -85,7 +85,8 @@ class Killed(DaemonCase):
         self.assertEqual([item["table"]["name"] for item in self.pbx.nft_json("list", "tables")
                           if "table" in item], ["sipfence"])
         self.assertEqual(daemon.stop(), 0, daemon)
-        self.assertLessEqual(set(os.listdir(self.fence.state)), {"state", "state.journal", "config"})
+        self.assertLessEqual(set(os.listdir(self.fence.state)),
+                             {"state", "state.journal", "config", "history"})
         self.daemon().stop()
         survived = self.still()
         self.pbx.run(["nft", "flush", "ruleset"])
@@ -144,7 +145,8 @@ class KilledWhileItSaves(DaemonCase):
         self.assertGreaterEqual(len(self.hosts4()), count)
         daemon.stop()
         self.assertAlmostEqual(len(self.fence.saved()["state"]), size, delta=200)
-        self.assertLessEqual(set(os.listdir(self.fence.state)), {"state", "state.journal", "config"},
+        self.assertLessEqual(set(os.listdir(self.fence.state)),
+                             {"state", "state.journal", "config", "history"},
                              "half-written files pile up")
 
 

@@ -219,7 +219,7 @@ class Disk(DaemonCase):
         return [event["result"] for event in daemon.events("save")]
 
     def test_full(self):
-        self.mounted("size=16k")
+        self.mounted("size=20k")
         self.started().stop()
         old = self.fence.saved()["state"]
         daemon = self.started()
@@ -232,11 +232,12 @@ class Disk(DaemonCase):
         daemon.stop()
         self.assertEqual(self.said(daemon), ["failed"], daemon)
         saved = self.fence.saved()
-        self.assertLessEqual(set(saved), {"ballast", "state", "state.journal", "config"}, "half a file was left")
+        self.assertLessEqual(set(saved), {"ballast", "state", "state.journal", "config", "history"},
+                             "half a file was left")
         self.assertEqual(len(saved["state"]), len(old), "the old state is lost")
 
     def test_room_again(self):
-        self.mounted("size=16k")
+        self.mounted("size=20k")
         daemon = self.started()
         ballast = self.fill()
         self.move(HOME2)

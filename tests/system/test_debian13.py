@@ -145,6 +145,25 @@ class Debian13(unittest.TestCase):
                 done = self.inside_with_proc("%s/tests/%s" % (folder, name))
                 self.assertEqual(done.returncode, 0, done.stdout[-8000:])
                 self.assertIn("[       OK ]", done.stdout)
+        self.live(folder)
+
+    def live(self, folder):
+        """A short life of the daemon: the C library of there makes no system call that it may not."""
+        os.chmod(self.work, 0o755)
+        for name in ("state", "run"):
+            os.makedirs(os.path.join(self.work, name), exist_ok=True)
+        with open(os.path.join(self.work, "live.yaml"), "w") as file:
+            file.write("extensions: {21: home21.example, 22: 203.0.113.22}\nuser: nobody\n"
+                       "resolver: {servers: [192.0.2.1], timeout: 1s}\n")
+        done = self.run_bounded(
+            ["unshare", "-n", "--mount-proc=%s/proc" % self.root, "chroot", self.root, "timeout",
+             "--preserve-status", "3", folder + "/cmd/sipfence/sipfence", "-c",
+             self.place("live.yaml"), "--state-dir", self.place("state"), "--run-dir",
+             self.place("run"), "run"])
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertRegex(done.stdout, "event=privilege user=nobody landlock=.* seccomp=on")
+        self.assertIn("event=stop", done.stdout)
+        self.assertIn("state", os.listdir(os.path.join(self.work, "state")))
 
     def test_gcc(self):
         self.build_and_test("gcc")
