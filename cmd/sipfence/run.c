@@ -216,9 +216,9 @@ static void look_at_place(void *context, const char *base, const char *pattern, 
 		blame(unreadable, path);
 }
 
-/* From the first event on it is the daemon's user that acts. */
-static int give_up_privileges(const struct invocation *invocation, const struct start *start,
-	struct log *log, struct error *error)
+/* From the first event on it is the daemon's user that acts, and it has become that already. */
+static int shut_off(const struct invocation *invocation, const struct start *start, struct log *log,
+	struct error *error)
 {
 	struct confine_options options = {
 		.config = start->config,
@@ -231,10 +231,8 @@ static int give_up_privileges(const struct invocation *invocation, const struct 
 	};
 	struct unreadable unreadable = {.user = start->user.name};
 	struct confinement confinement = {0};
-	int result = privilege_drop(&start->user, error);
+	int result = confine(&options, &confinement, error);
 
-	if (result == 0)
-		result = confine(&options, &confinement, error);
 	if (result < 0)
 		return result;
 	log_privilege(log, &start->user, &confinement);
@@ -248,10 +246,7 @@ static int give_up_privileges(const struct invocation *invocation, const struct 
 	return 0;
 }
 
-/*
- * Before the privileges are gone. The copy of a former config does not say what is run: it lies
- * where the daemon's user writes, who must not be able to have a program run by root.
- */
+/* Before the privileges are gone. */
 static void start_helper(const struct invocation *invocation, const struct start *start,
 	struct daemon_options *options)
 {
@@ -260,11 +255,10 @@ static void start_helper(const struct invocation *invocation, const struct start
 
 	if (!on_change)
 		return;
-	if (start->kept || stat(invocation->config_path, &status) < 0) {
-		error_set(&options->helper_problem, -EPERM,
-			"correct the config (sipfence check), then restart the daemon",
-			"no hooks are run: only the config itself may say which program, and it is "
-			"wrong");
+	if (stat(invocation->config_path, &status) < 0) {
+		error_set(&options->helper_problem, -errno, "",
+			"no hooks are run: cannot look at %s: %s", invocation->config_path,
+			strerror(errno));
 		return;
 	}
 	if (geteuid() == 0 && status.st_uid != 0) {
@@ -278,6 +272,23 @@ static void start_helper(const struct invocation *invocation, const struct start
 	}
 	if (helper_start(on_change, status.st_uid, &options->helper, &options->helper_problem) == 0)
 		program_check(on_change[0], status.st_uid, &options->helper_problem);
+}
+
+/*
+ * The copy of a former config lies where the daemon's user writes. So it is that user, and not
+ * root, that reads it; and it does not say what is run.
+ */
+static bool load_kept(
+	const struct invocation *invocation, struct start *start, struct daemon_options *options)
+{
+	if (config_load_kept(invocation->config_path, start->kept_path, &start->config) < 0)
+		return false;
+	if (start->config->on_change)
+		error_set(&options->helper_problem, -EPERM,
+			"correct the config (sipfence check), then restart the daemon",
+			"no hooks are run: only the config itself may say which program, and it is "
+			"wrong");
+	return true;
 }
 
 /* Folders and lock are there. */
@@ -297,25 +308,35 @@ static int run(const struct invocation *invocation, struct start *start)
 		.context = &log,
 		.helper = {.fd = -1},
 	};
-	struct config *config = start->config;
+	struct config *config;
 	struct error error = {0};
-	int result;
+	int code = EXIT_REFUSED, result;
 
-	start_helper(invocation, start, &options);
-	if (write_pidfile(invocation->pidfile, &error) < 0 ||
-		give_up_privileges(invocation, start, &log, &error) < 0) {
-		say_error(invocation, &error);
-		return EXIT_REFUSED;
+	if (!start->kept)
+		start_helper(invocation, start, &options);
+	result = write_pidfile(invocation->pidfile, &error);
+	if (result < 0)
+		goto refused;
+	result = privilege_drop(&start->user, &error);
+	if (result == 0 && start->kept && !load_kept(invocation, start, &options)) {
+		code = EXIT_USAGE; /* what is wrong with the config was said */
+		goto out;
 	}
-	start->config = NULL;
-	result = daemon_run(&options, config, &error);
+	if (result == 0)
+		result = shut_off(invocation, start, &log, &error);
+	if (result == 0) {
+		config = start->config;
+		start->config = NULL;
+		result = daemon_run(&options, config, &error);
+	}
+	code = result < 0 ? EXIT_REFUSED : EXIT_DONE;
+out:
 	if (invocation->pidfile)
 		unlink(invocation->pidfile);
-	if (result < 0) {
+refused:
+	if (result < 0)
 		say_error(invocation, &error);
-		return EXIT_REFUSED;
-	}
-	return EXIT_DONE;
+	return code;
 }
 
 /* A config that is broken at boot must not leave the ports open: the last good one does then. */
@@ -324,8 +345,7 @@ static int load(const struct invocation *invocation, struct start *start)
 	int result = config_load(
 		invocation->config_path, &start->config, &start->archive, &start->messages);
 
-	if (result == 0 ||
-		config_load_kept(invocation->config_path, start->kept_path, &start->config) < 0)
+	if (result == 0 || access(start->kept_path, F_OK) < 0)
 		return say_config(invocation, result, &start->messages);
 	say_config(invocation, result, &start->messages);
 	/* For the log: there may be no memory for more. */

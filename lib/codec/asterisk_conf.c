@@ -254,6 +254,9 @@ static int read_setting(struct parser *parser, struct piece line, const char *fi
 
 /* --- Files --- */
 
+/* Files include files, ASTERISK_CONF_DEPTH deep at most. */
+/* NOLINTBEGIN(misc-no-recursion) */
+
 static int read_file(struct parser *parser, const char *base, const char *pattern);
 
 static bool directive(struct piece *line, const char *name)
@@ -317,8 +320,12 @@ static int read_source(struct parser *parser, const struct config_source *source
 	const char *end = source->data + source->length;
 	char *room = malloc(source->length + 1);
 	size_t number = 1;
-	int result = file && room ? 0 : no_memory(parser);
+	int result = 0;
 
+	if (!file || !room) {
+		free(room);
+		return no_memory(parser);
+	}
 	for (const char *line = source->data; line < end && result == 0; number++) {
 		const char *feed = memchr(line, '\n', (size_t)(end - line));
 
@@ -356,6 +363,8 @@ static int read_file(struct parser *parser, const char *base, const char *patter
 	config_sources_free(sources, count);
 	return result;
 }
+
+/* NOLINTEND(misc-no-recursion) */
 
 int asterisk_conf_parse(const char *path, config_read_fn *read, void *context,
 	struct asterisk_conf **ret_conf, struct error *error)

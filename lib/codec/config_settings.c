@@ -364,16 +364,16 @@ static void read_geoip(struct reader *reader, const yaml_node_t *node, void *tar
 		{"asn", NODE_TEXT, read_asn_database},
 		{"max-age", NODE_TEXT, read_max_age},
 	};
-	const struct build *build = reader->build;
 	size_t errors = reader->report->errors;
 
 	reader_mapping(reader, node, KEYS(keys), target);
+	if (reader->report->errors > errors)
+		return;
 	if (!SIPFENCE_GEOIP)
 		reader_error(reader, node,
 			"\"geoip\" cannot be used: this sipfence was built without libmaxminddb; "
 			"build it anew where the package libmaxminddb-dev is installed");
-	else if (!build->has_country_database && !build->has_asn_database &&
-		 reader->report->errors == errors)
+	else if (!reader->build->has_country_database && !reader->build->has_asn_database)
 		reader_error(reader, node,
 			"\"geoip\" names no database; give it \"country\", \"asn\" or both");
 }

@@ -259,7 +259,7 @@ static void warn_of_resolvers(struct build *build)
 			count++;
 		}
 	}
-	if (count > 0 && names_untrusted_servers_only(config))
+	if (first && names_untrusted_servers_only(config))
 		report_warning(&build->report, first->place,
 			"%s \"%s\"%s requires DNSSEC, but no server of \"resolver: {servers: …}\" is "
 			"in \"trusted\": %s",

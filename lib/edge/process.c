@@ -380,7 +380,7 @@ int process_run(const struct process_options *options, struct text *output,
 	struct process *process = NULL;
 	int end, result = process_start(&process, options, clock_boot_ms(), error);
 
-	if (result < 0)
+	if (result < 0 || !process)
 		return result;
 	end = pidfd_open(process->pid, 0);
 	while (!process_end(process, clock_boot_ms(), ret_result)) {
