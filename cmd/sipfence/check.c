@@ -79,7 +79,12 @@ static void check_hook(const struct invocation *invocation, const struct config 
 
 	if (!config->on_change || stat(config->path, &status) < 0)
 		return;
-	result = program_check(config->on_change[0], status.st_uid, &error);
+	if (geteuid() == 0 && status.st_uid != 0)
+		result = error_set(&error, -EPERM, "chown root it",
+			"the config belongs to user number %lu, who could have root run anything",
+			(unsigned long)status.st_uid);
+	else
+		result = program_check(config->on_change[0], status.st_uid, &error);
 	if (result == 0 || (result == -EACCES && geteuid() != 0))
 		return;
 	text_escaped(&text, error.what, strlen(error.what));

@@ -447,6 +447,7 @@ class Failing(HookCase):
         self.assertEqual(self.runs(), [])
         # Nor if the config is his: then he would say what root runs.
         os.chown(self.fence.path, 12345, 12345)
+        self.assertIn("could have root run anything", self.fence.run("check").err)
         daemon.stop()
         daemon = self.daemon()
         self.assertIn("chown root", daemon.wait_event("hook")["next"])
