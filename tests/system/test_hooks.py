@@ -404,6 +404,9 @@ class Failing(HookCase):
         self.wait_runs(event="change", done=True)
         for spoil, error, next_ in cases:
             with self.subTest(error=error):
+                # Of what came before, nothing shall begin any more.
+                self.assertTrue(wait_until(lambda: not any(
+                    self.hooks_of(daemon)[key] for key in ("running", "waiting")), 20 * PATIENCE))
                 self.script("tell", HOOK.format(folder=self.directory))
                 spoil()
                 mark, before = daemon.mark(), len(self.runs())
