@@ -123,6 +123,20 @@ def enter_namespaces():
     os.execve(unshare, [unshare, *flags, PYTHON, script, *sys.argv[1:]], environment)
 
 
+def hide_user(name="sipfence"):
+    """In this mount namespace there is no such user, whom the program would become by default."""
+    with open("/etc/passwd") as file:
+        lines = file.readlines()
+    kept = [line for line in lines if not line.startswith(name + ":")]
+    if not privileged() or kept == lines:
+        return
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.writelines(kept)
+        file.flush()
+        os.chmod(file.name, 0o644)
+        subprocess.run(["mount", "--bind", file.name, "/etc/passwd"], check=True)
+
+
 def wait_until(condition, seconds=5.0, step=0.02):
     """Calls condition() until it is true or the time is up; returns its last value."""
     deadline = time.monotonic() + seconds
@@ -1099,6 +1113,7 @@ def main(at_once=1):
             all(argument.startswith("-") for argument in sys.argv[1:]):
         run_classes(at_once)
     enter_namespaces()
+    hide_user()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     program = unittest.main(module="__main__", testRunner=Runner, exit=False)
     result = program.result
