@@ -326,9 +326,10 @@ static int take_clock(struct history *history, const struct history_line *line)
 	return result < 0 ? result : begin_stretch(history, line->when, true);
 }
 
-static int take_file(struct history *history, const struct history_line *line)
+/* `last` is the time of the line before: of the end of the file before. */
+static int take_file(struct history *history, const struct history_line *line, int64_t last)
 {
-	bool follows = history->on && !history->looked && line->on && line->other == history->last;
+	bool follows = history->on && !history->looked && line->on && line->other == last;
 
 	history->head = true;
 	if (follows) {
@@ -343,6 +344,7 @@ static int take_file(struct history *history, const struct history_line *line)
 
 static int take_line(struct history *history, struct history_line *line)
 {
+	int64_t before = history->last;
 	int result = 0;
 
 	if (line->word != HISTORY_HAS)
@@ -356,7 +358,7 @@ static int take_line(struct history *history, struct history_line *line)
 	history->last = line->when;
 	switch (line->word) {
 	case HISTORY_FILE:
-		return take_file(history, line);
+		return take_file(history, line, before);
 	case HISTORY_RUN:
 	case HISTORY_SYNC:
 	case HISTORY_MISSED:
