@@ -265,7 +265,7 @@ int file_load(const char *path, struct text *text, struct error *error)
 	return load(path, KIND_OWN, text, error);
 }
 
-static int write_all(int fd, const char *data, size_t length)
+int file_write_all(int fd, const char *data, size_t length)
 {
 	while (length > 0) {
 		ssize_t size = write(fd, data, length);
@@ -307,7 +307,7 @@ int file_save(const char *path, const void *data, size_t length, struct error *e
 			"cannot write beside %s: %s", path, strerror(-result));
 	}
 	adopt(fd, path);
-	result = write_all(fd, data, length);
+	result = file_write_all(fd, data, length);
 	if (result == 0 && fsync(fd) < 0)
 		result = -errno;
 	if (close(fd) < 0 && result == 0)
@@ -334,7 +334,7 @@ int file_append(const char *path, const void *data, size_t length, struct error 
 {
 	int fd = open(
 		path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-	int result = fd < 0 ? -errno : write_all(fd, data, length);
+	int result = fd < 0 ? -errno : file_write_all(fd, data, length);
 
 	if (fd >= 0)
 		close(fd);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "replace.h"
+
+#include "files.h"
 #include "trust.h"
 
 #include <errno.h>
@@ -169,21 +171,6 @@ static bool holds(const struct replacement *to, const char *data, size_t length)
 	return fd >= 0 && size == 0 && done == length;
 }
 
-static int write_all(int fd, const char *data, size_t length)
-{
-	while (length > 0) {
-		ssize_t size = write(fd, data, length);
-
-		if (size < 0 && errno == EINTR)
-			continue;
-		if (size < 0)
-			return -errno;
-		data += size;
-		length -= (size_t)size;
-	}
-	return 0;
-}
-
 static int give_away(const struct replacement *to, int fd)
 {
 	struct stat status;
@@ -208,7 +195,7 @@ static int write_new(const struct replacement *to, const void *data, size_t leng
 		return -errno;
 	result = give_away(to, fd);
 	if (result == 0)
-		result = write_all(fd, data, length);
+		result = file_write_all(fd, data, length);
 	if (result == 0 && fsync(fd) < 0)
 		result = -errno;
 	if (close(fd) < 0 && result == 0)
