@@ -12,6 +12,18 @@ static const char main_path[] = "/etc/sipfence/sipfence.yaml";
 
 enum { NOW = 1700000000 };
 
+/* Each is three lines: what it is, the config's own line (which may say anything), a caret. */
+static void check_warnings(const char *messages)
+{
+	unsigned part = 0;
+
+	for (const char *line = messages; *line; line = strchr(line, '\n') + 1, part++) {
+		/* "12 more errors and warnings are not shown" */
+		if (part % 3 == 0 && line[0] == '/')
+			FUZZ_CHECK(memmem(line, strcspn(line, "\n"), ": warning: ", 11));
+	}
+}
+
 static void check_messages(const struct text *messages, int result)
 {
 	/* Names are quoted, lines are shown escaped: nothing reaches a terminal as it is. */
@@ -19,7 +31,7 @@ static void check_messages(const struct text *messages, int result)
 	if (result < 0)
 		FUZZ_CHECK(strstr(text_string(messages), ": error: "));
 	else
-		FUZZ_CHECK(!strstr(text_string(messages), "yaml:1:1: error: "));
+		check_warnings(text_string(messages));
 }
 
 /* Every name answers, each with another number of addresses. */
