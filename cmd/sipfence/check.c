@@ -58,11 +58,10 @@ static int print_json(const struct config *config, const struct summary *summary
 {
 	json_t *document = json_pack("{s:i, s:s, s:s, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I}",
 		"version", 1, "command", "check", "result", "ok", "exit", 0, "mode",
-		config->monitor ? "monitor" : "enforce", "remote_extensions",
-		(json_int_t)summary->remote, "local_extensions", (json_int_t)summary->local,
-		"peers", (json_int_t)summary->peers, "names", (json_int_t)summary->names,
-		"fixed_addresses", (json_int_t)summary->fixed, "local_subnets",
-		(json_int_t)config->local_subnet_count);
+		config_mode_name(config), "remote_extensions", (json_int_t)summary->remote,
+		"local_extensions", (json_int_t)summary->local, "peers", (json_int_t)summary->peers,
+		"names", (json_int_t)summary->names, "fixed_addresses", (json_int_t)summary->fixed,
+		"local_subnets", (json_int_t)config->local_subnet_count);
 	bool done = say_json(document);
 
 	json_decref(document);
@@ -133,8 +132,7 @@ int command_check(const struct invocation *invocation)
 		struct text path = {0};
 
 		text_escaped(&path, config->path, strlen(config->path));
-		printf("%s is good: mode %s\n", text_string(&path),
-			config->monitor ? "monitor" : "enforce");
+		printf("%s is good: mode %s\n", text_string(&path), config_mode_name(config));
 		printf("%zu remote and %zu local extensions, %zu peer%s; %zu name%s to resolve, "
 		       "%zu fixed %s, %zu local subnet%s\n",
 			summary.remote, summary.local, summary.peers,

@@ -125,6 +125,16 @@ static int check_removed(const struct invocation *invocation, const char *table)
 	return present == 0 ? EXIT_DONE : EXIT_REFUSED;
 }
 
+/* The rules of that table go on letting in who is in the sets, and nobody updates them. */
+static void report_sets(const struct invocation *invocation, const struct config *config)
+{
+	if (invocation->verbosity >= 0)
+		printf("the sets in your table %s %s stay as they are, and are not updated any "
+		       "more: they are yours to empty\n",
+			ruleset_family_name((enum table_family)config->table_family),
+			config->table);
+}
+
 /* Without a daemon. */
 static int remove_here(const struct invocation *invocation, const struct config *config)
 {
@@ -161,7 +171,11 @@ int command_remove(const struct invocation *invocation)
 		return result;
 	result = ask_daemon(invocation);
 	asked = result != NOBODY_ASKED;
-	if (!asked)
+	if (config->sets_only && (!asked || result == EXIT_DONE)) {
+		report_sets(invocation, config);
+		result = EXIT_DONE;
+		asked = false;
+	} else if (!asked)
 		result = remove_here(invocation, config);
 	else if (result == EXIT_DONE)
 		result = check_removed(invocation, config->table);

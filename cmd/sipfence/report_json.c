@@ -206,9 +206,11 @@ int report_json(const struct cycle *cycle, const char *command, const char *resu
 	set(&builder, document, "command", json_string(command));
 	set(&builder, document, "result", json_string(result));
 	set(&builder, document, "exit", json_integer(exit_code));
-	set(&builder, document, "table", json_sprintf("inet %s", cycle->config->table));
-	set(&builder, document, "mode",
-		json_string(cycle->config->monitor ? "monitor" : "enforce"));
+	set(&builder, document, "table",
+		json_sprintf("%s %s",
+			ruleset_family_name((enum table_family)cycle->config->table_family),
+			cycle->config->table));
+	set(&builder, document, "mode", json_string(config_mode_name(cycle->config)));
 	list = json_array();
 	for (size_t i = 0; i < cycle->roster->binding_count; i++)
 		append(&builder, list, host_object(&builder, &cycle->roster->bindings[i]));

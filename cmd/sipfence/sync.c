@@ -154,7 +154,7 @@ static int diff(struct sync *sync)
 				cycle->observed->present
 					? "swapped: its rules differ from the config"
 					: "installed",
-				cycle->config->monitor ? "monitor" : "enforce");
+				config_mode_name(cycle->config));
 		report_changes(sync->invocation, cycle);
 		if (cycle->plan.kind == PLAN_NOTHING && isatty(STDOUT_FILENO))
 			printf("nothing would change\n");
@@ -207,12 +207,10 @@ static void report_done(struct sync *sync, enum plan_kind kind, bool was_present
 		report_count_changes(cycle, &added, &removed);
 		if (kind == PLAN_SWAP && !was_present)
 			printf("installed table inet %s: %zu addresses and prefixes may pass, mode %s\n",
-				cycle->ruleset->table, added,
-				cycle->config->monitor ? "monitor" : "enforce");
+				cycle->ruleset->table, added, config_mode_name(cycle->config));
 		else if (kind == PLAN_SWAP)
 			printf("swapped table inet %s: the config, or the table, had changed; mode %s\n",
-				cycle->ruleset->table,
-				cycle->config->monitor ? "monitor" : "enforce");
+				cycle->ruleset->table, config_mode_name(cycle->config));
 		if (kind == PLAN_ELEMENTS || was_present || invocation->verbosity > 0)
 			report_changes(invocation, cycle);
 		if (kind == PLAN_NOTHING && terminal)
@@ -377,6 +375,12 @@ int command_sync(const struct invocation *invocation)
 	if (invocation->confirm && !isatty(STDIN_FILENO)) {
 		say_usage(invocation,
 			"--confirm needs a terminal to ask at; without one, leave it away");
+		code = EXIT_USAGE;
+		goto out;
+	}
+	if (invocation->confirm && sync.config->sets_only) {
+		say_usage(invocation,
+			"--confirm can take back a table of its own alone, and not sets of yours");
 		code = EXIT_USAGE;
 		goto out;
 	}

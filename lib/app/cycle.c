@@ -111,7 +111,8 @@ static int remember(struct cycle *cycle, const struct saved_state *state)
 	if (!state)
 		return 0;
 	for (size_t i = 0; i < state->table_count && !cycle->former_table; i++) {
-		if (strcmp(state->tables[i], cycle->config->table) == 0)
+		if (!cycle->config->sets_only &&
+			strcmp(state->tables[i], cycle->config->table) == 0)
 			continue;
 		cycle->former_table = strdup(state->tables[i]);
 		if (!cycle->former_table)
@@ -121,7 +122,8 @@ static int remember(struct cycle *cycle, const struct saved_state *state)
 	if (!cycle->enforced_before)
 		return -ENOMEM;
 	for (size_t i = 0; i < state->enforced_count; i++) {
-		if (strcmp(state->enforced_table, cycle->config->table) == 0)
+		if (!cycle->config->sets_only &&
+			strcmp(state->enforced_table, cycle->config->table) == 0)
 			cycle->enforced_before[cycle->enforced_before_count++] = state->enforced[i];
 	}
 	return 0;
@@ -416,7 +418,8 @@ static bool shut_newly(const struct cycle *cycle, const struct talker *talker)
 		{cycle->enforced_before, cycle->enforced_before_count},
 	};
 
-	if (cycle->config->monitor)
+	/* In another's table it is that one's rules that shut ports. */
+	if (cycle->config->monitor || cycle->config->sets_only)
 		return false;
 	/* So far its replies came in, though not by the list. */
 	if (talker->opened_here && cycle->observed->accepts_replies &&
@@ -578,6 +581,20 @@ static bool is_enforced(const struct cycle *cycle)
 	return cycle->observed->enforced_count > 0;
 }
 
+/* The first set as it has to be, for the admin's firewall. */
+static int refuse_misfit(const struct cycle *cycle, struct error *error)
+{
+	const struct ruleset *ruleset = cycle->ruleset;
+	const char *family = ruleset_family_name((enum table_family)ruleset->family);
+
+	return error_set(error, -EINVAL,
+		"declare the sets in your firewall: `set NAME { type ipv4_addr; }` for hosts4, "
+		"ipv6_addr for hosts6, and with `flags interval;` for nets4 and nets6; leave them "
+		"to sipfence alone",
+		"the sets in the table %s %s cannot be kept: %s", family, ruleset->table,
+		cycle->observed->misfit);
+}
+
 int cycle_compare(struct cycle *cycle, struct kernel *kernel, struct error *error)
 {
 	int result;
@@ -594,6 +611,8 @@ int cycle_compare(struct cycle *cycle, struct kernel *kernel, struct error *erro
 		cycle->want_snapshot ? &cycle->snapshot : NULL, error);
 	if (result < 0)
 		return result;
+	if (cycle->observed->misfit)
+		return refuse_misfit(cycle, error);
 	if (cycle_shuts_new_ports(cycle) || cycle->config->accept_replies ||
 		cycle->observed->accepts_replies) {
 		result = list_talkers(cycle, kernel, error);
@@ -634,7 +653,8 @@ static int list_enforced(
 	if (!list)
 		return -ENOMEM;
 	count = 0;
-	for (size_t i = 0; !config->monitor && i < config->service_count; i++) {
+	for (size_t i = 0; !config->monitor && !config->sets_only && i < config->service_count;
+		i++) {
 		for (size_t j = 0; j < config->services[i].port_count; j++) {
 			const struct port_range *range = &config->services[i].ports[j];
 
@@ -765,6 +785,13 @@ static int commit_plan(struct cycle *cycle, struct kernel *kernel, struct error 
 
 static int refuse_foreign(const struct cycle *cycle, struct error *error)
 {
+	if (cycle->ruleset->sets_only)
+		return error_set(error, -EPERM,
+			"put the sets into a table that nobody owns (no `flags owner`)",
+			"the table %s %s belongs to another running process, which alone may change "
+			"it",
+			ruleset_family_name((enum table_family)cycle->ruleset->family),
+			cycle->ruleset->table);
 	return error_set(error, -EPERM,
 		"end that process (`nft monitor` shows who changes it), or give sipfence another "
 		"table name (nftables: {table: NAME})",
@@ -852,6 +879,9 @@ int cycle_take_back(struct cycle *cycle, struct kernel *kernel, struct error *er
 	struct error refusal = {0};
 	int result = KERNEL_MOVED;
 
+	if (cycle->ruleset->sets_only)
+		return error_set(error, -ENOTSUP, "",
+			"the table is not sipfence's own: it cannot be taken back");
 	for (int i = 0; result == KERNEL_MOVED && i < APPLY_TRIES; i++)
 		result = commit_restore(cycle, kernel, &refusal);
 	if (result != 0)

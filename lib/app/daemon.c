@@ -479,7 +479,7 @@ static void say_start(struct daemon *daemon, const struct config *config)
 	event_put(&event, "version", daemon->options->version);
 	event_put(&event, "config", daemon->options->config_path);
 	event_put_number(&event, "names", (int64_t)names);
-	event_put(&event, "mode", config->monitor ? "monitor" : "enforce");
+	event_put(&event, "mode", config_mode_name(config));
 	if (!event.line.failed)
 		log_event(daemon, &event);
 	event_clear(&event);

@@ -153,6 +153,7 @@ static int load(struct engine *engine, const struct moment *now, struct error *e
 
 int engine_start(struct engine *engine, const struct moment *now, struct error *error)
 {
+	bool waits;
 	int result;
 
 	engine->now_ms = now->boot_ms;
@@ -176,11 +177,16 @@ int engine_start(struct engine *engine, const struct moment *now, struct error *
 	engine_history_look_again(engine);
 	engine_log_databases(engine);
 	result = engine_install(engine, error);
-	if (result < 0)
+	/* A firewall that is loaded after us brings its sets. */
+	waits = result < 0 && engine->cycle.observed && engine->cycle.observed->misfit;
+	if (result < 0 && !waits)
 		return result;
 	if (question_index_make(engine->cycle.roster, &engine->index) < 0)
 		return error_no_memory(error);
-	engine_take_stock(engine);
+	if (waits)
+		engine_put_off(engine, error);
+	else
+		engine_take_stock(engine);
 	if (engine->cycle.former_table)
 		engine_log_simple(
 			engine, EVENT_WARNING, "former-table", "table", engine->cycle.former_table);
@@ -315,7 +321,7 @@ int engine_reload(
 	engine_schedule_expiries(engine);
 	engine_take_stock(engine);
 	engine_history_look_again(engine);
-	if (strcmp(config->table, old->table) != 0)
+	if (!old->sets_only && (config->sets_only || strcmp(config->table, old->table) != 0))
 		remove_former_table(engine, old->table);
 	cycle_clear(&former);
 	config_free(old);
@@ -343,8 +349,11 @@ int engine_remove(struct engine *engine, const struct moment *now, struct error 
 	struct error problem = {0};
 	char *other = NULL;
 	bool removed;
-	int result = cycle_remove(engine->config->table, engine->kernel, &removed, error);
+	int result = 0;
 
+	/* Another's table, and its sets, are that one's to empty. */
+	if (!engine->config->sets_only)
+		result = cycle_remove(engine->config->table, engine->kernel, &removed, error);
 	if (result < 0)
 		return result;
 	/* Else whoever looks next would read what was saved last. */

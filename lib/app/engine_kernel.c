@@ -80,7 +80,7 @@ static void log_table(
 	event_begin(&event, EVENT_NOTICE, "table");
 	event_put(&event, "action", action);
 	event_put(&event, "table", cycle->ruleset->table);
-	event_put(&event, "mode", cycle->config->monitor ? "monitor" : "enforce");
+	event_put(&event, "mode", config_mode_name(cycle->config));
 	event_put(&event, "lock", cycle->lock ? "owned" : "events");
 	event_put_number(&event, "elements", (int64_t)elements);
 	event_put_number(&event, "changed", (int64_t)changes);
@@ -129,7 +129,7 @@ int engine_install(struct engine *engine, struct error *error)
 int engine_change_table(struct engine *engine, struct cycle *fresh, struct error *error)
 {
 	struct kernel_watch *watch = NULL;
-	int result = kernel_watch_open(&watch, fresh->config->table, error);
+	int result = kernel_watch_open(&watch, fresh->config, error);
 
 	if (result == 0)
 		result = apply(engine, fresh, error);
@@ -177,6 +177,15 @@ void engine_take_stock(struct engine *engine)
 		engine->watch = kernel_watch_close(engine->watch);
 }
 
+void engine_put_off(struct engine *engine, const struct error *error)
+{
+	cycle_relax(&engine->cycle);
+	retry_later(engine);
+	if (!engine->compare.again)
+		engine_log_error(engine, "kernel", error);
+	engine->compare.again = true;
+}
+
 static void compare(struct engine *engine)
 {
 	struct error error = {0};
@@ -190,11 +199,7 @@ static void compare(struct engine *engine)
 	/* What is known of the kernel, if anything, is good enough to go on letting phones in. */
 	if (engine->cycle.touched)
 		forget_ledger(engine);
-	cycle_relax(&engine->cycle);
-	retry_later(engine);
-	if (!engine->compare.again)
-		engine_log_error(engine, "kernel", &error);
-	engine->compare.again = true;
+	engine_put_off(engine, &error);
 }
 
 static void carry_counter(void *context, uint32_t set, struct element *element)
@@ -202,8 +207,8 @@ static void carry_counter(void *context, uint32_t set, struct element *element)
 	struct engine *engine = context;
 
 	/* What can't be read begins at 0. */
-	kernel_read_element(engine->kernel, engine->skeleton->table, &engine->skeleton->sets[set],
-		element, NULL);
+	kernel_read_element(
+		engine->kernel, engine->skeleton, &engine->skeleton->sets[set], element, NULL);
 }
 
 static bool permits(void *context, size_t service, const struct addr *addr)
@@ -290,5 +295,5 @@ void engine_watch(struct engine *engine)
 
 int engine_watch_open(struct engine *engine, struct error *error)
 {
-	return kernel_watch_open(&engine->watch, engine->config->table, error);
+	return kernel_watch_open(&engine->watch, engine->config, error);
 }

@@ -167,6 +167,8 @@ int engine_install(struct engine *engine, struct error *error);
 /* The table of another config; `fresh`, with its ruleset, is going to be the engine's cycle.
  * Negative: a comparison with the present one is due if anything was touched. */
 int engine_change_table(struct engine *engine, struct cycle *fresh, struct error *error);
+/* The kernel can't be compared now: said once, and tried again later, and after a change of it. */
+void engine_put_off(struct engine *engine, const struct error *error);
 /* After these two: the ledger is what the kernel holds now. */
 void engine_take_stock(struct engine *engine);
 /* Sends what the ledger has to change, or compares all, if anything is due. */

@@ -67,6 +67,9 @@ struct build {
 
 	struct name_list includes; /* patterns */
 
+	bool has_table;		/* nftables has `table` */
+	struct place sets_only; /* in nftables; line 0: it has none */
+
 	/* Reused from owner to owner. */
 	bool owner_requires_dnssec;
 	struct name_list names, srv;
@@ -89,6 +92,11 @@ void read_local_services(struct reader *reader, const yaml_node_t *node, void *t
 void services_finish(struct build *build);
 /* The index of the service that `node` names, or -1 and reported. */
 int service_find(struct reader *reader, const yaml_node_t *node);
+
+/* config_sets.c: sets of the admin's own table. */
+void read_sets_only(struct reader *reader, const yaml_node_t *node, void *target);
+/* After services_finish(). */
+void sets_only_finish(struct build *build);
 
 /* config_programs.c: programs that are run, and the PBX whose own lists are kept right. */
 void programs_begin(struct build *build);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "config_scalar.h"
+#include "nft_words.h"
 #include "duration.h"
 
 #include <inttypes.h>
@@ -567,4 +568,38 @@ void list_sort_names(struct build *build, struct name_list *list, const char *wh
 				"%s %s stands here twice; first in line %" PRIu32, what,
 				quote(list->items[i].name, strlen(list->items[i].name)).text,
 				list->items[i - 1].place.line);
+}
+
+static bool is_letter(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+
+/* Letters, digits, "_" and "-", not starting with a digit or "-". */
+bool node_is_identifier(const yaml_node_t *node, size_t longest)
+{
+	const char *text = node_text(node);
+
+	if (node_length(node) == 0 || node_length(node) > longest || !is_letter(text[0]))
+		return false;
+	for (size_t i = 1; i < node_length(node); i++)
+		if (!is_letter(text[i]) && !(text[i] >= '0' && text[i] <= '9') && text[i] != '-')
+			return false;
+	return true;
+}
+
+const char *scalar_nft_name(struct reader *reader, const yaml_node_t *node, const char *what)
+{
+	if (!node_is_identifier(node, CONFIG_MAX_TABLE_NAME))
+		reader_error(reader, node,
+			"%s cannot be the name of %s: a letter or \"_\", then up to 63 letters, "
+			"digits, \"_\" and \"-\"",
+			node_quote(node).text, what);
+	else if (nft_is_word(node_text(node), node_length(node)))
+		reader_error(reader, node,
+			"%s cannot be the name of %s: it is a word of nft's own language",
+			node_quote(node).text, what);
+	else
+		return build_copy(reader->build, node_text(node), node_length(node));
+	return NULL;
 }

@@ -45,6 +45,12 @@ bool scalar_asn(struct reader *reader, const yaml_node_t *node, uint32_t *ret_as
 /* The absolute path of `what`, in the config's memory; NULL: not one, and reported. */
 const char *scalar_path(struct reader *reader, const yaml_node_t *node, const char *what);
 
+/* A letter or "_", then letters, digits, "_" and "-". */
+bool node_is_identifier(const yaml_node_t *node, size_t longest);
+/* The name of `what` ("a table") in nftables, in the config's memory; NULL: not one, and reported.
+ */
+const char *scalar_nft_name(struct reader *reader, const yaml_node_t *node, const char *what);
+
 /* Adds to a list, place included; false when out of memory (remembered). */
 bool list_add_prefix(struct reader *reader, const yaml_node_t *node, struct prefix_list *list,
 	const struct prefix *prefix);

@@ -17,24 +17,6 @@ enum {
 	DEFAULT_MAX_AGE = 90 * 86400,
 };
 
-static bool is_letter(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-}
-
-/* Letters, digits, "_" and "-", not starting with a digit or "-". */
-static bool is_identifier(const yaml_node_t *node, size_t longest)
-{
-	const char *text = node_text(node);
-
-	if (node_length(node) == 0 || node_length(node) > longest || !is_letter(text[0]))
-		return false;
-	for (size_t i = 1; i < node_length(node); i++)
-		if (!is_letter(text[i]) && !(text[i] >= '0' && text[i] <= '9') && text[i] != '-')
-			return false;
-	return true;
-}
-
 static struct config *config_of(struct reader *reader)
 {
 	return reader->build->config;
@@ -325,7 +307,7 @@ static void read_require_dnssec(struct reader *reader, const yaml_node_t *node, 
 static void read_user(struct reader *reader, const yaml_node_t *node, void *target)
 {
 	(void)target;
-	if (!is_identifier(node, MAX_USER_NAME))
+	if (!node_is_identifier(node, MAX_USER_NAME))
 		reader_error(reader, node,
 			"%s is not the name of a user: a letter or \"_\", then up to 31 letters, "
 			"digits, \"_\" and \"-\"",
@@ -382,19 +364,12 @@ static void read_geoip(struct reader *reader, const yaml_node_t *node, void *tar
 
 static void read_table(struct reader *reader, const yaml_node_t *node, void *target)
 {
+	const char *table = scalar_nft_name(reader, node, "a table");
+
 	(void)target;
-	if (!is_identifier(node, CONFIG_MAX_TABLE_NAME))
-		reader_error(reader, node,
-			"%s cannot be the name of a table: a letter or \"_\", then up to 63 "
-			"letters, digits, \"_\" and \"-\"",
-			node_quote(node).text);
-	else if (nft_is_word(node_text(node), node_length(node)))
-		reader_error(reader, node,
-			"%s cannot be the name of a table: it is a word of nft's own language",
-			node_quote(node).text);
-	else
-		config_of(reader)->table =
-			build_copy(reader->build, node_text(node), node_length(node));
+	reader->build->has_table = true;
+	if (table)
+		config_of(reader)->table = table;
 }
 
 static void read_lock(struct reader *reader, const yaml_node_t *node, void *target)
@@ -486,7 +461,7 @@ static void read_nftables(struct reader *reader, const yaml_node_t *node, void *
 		{"table", NODE_TEXT, read_table},
 		{"lock", NODE_TEXT, read_lock},
 		{"log", NODE_TEXT | NODE_MAPPING, read_log},
-		{"sets-only", NODE_TEXT | NODE_LIST | NODE_MAPPING, NULL},
+		{"sets-only", NODE_MAPPING, read_sets_only},
 	};
 
 	reader_mapping(reader, node, KEYS(keys), target);

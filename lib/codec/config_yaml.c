@@ -300,6 +300,8 @@ static void read_all(struct build *build, config_read_fn *read, void *context)
 	if (!report->no_memory)
 		services_finish(build);
 	if (!report->no_memory)
+		sets_only_finish(build);
+	if (!report->no_memory)
 		owners_finish(build);
 	if (!report->no_memory && report->errors == 0)
 		check_whole(build);

@@ -90,6 +90,13 @@ static struct nlmsghdr *put_header(void *where, uint16_t type, uint16_t flags, u
 	return message;
 }
 
+uint8_t nft_protocol_family(uint8_t family)
+{
+	return family == TABLE_IPV4   ? NFPROTO_IPV4
+	       : family == TABLE_IPV6 ? NFPROTO_IPV6
+				      : NFPROTO_INET;
+}
+
 static uint16_t nft_type(uint16_t command)
 {
 	return (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | command);
@@ -104,7 +111,7 @@ static struct nlmsghdr *open_sized(
 	if (!where || !note_offset(batch))
 		return NULL;
 	return put_header(where, nft_type(command), (uint16_t)(NLM_F_ACK | flags), batch->messages,
-		NFPROTO_INET, 0);
+		nft_protocol_family(batch->family), 0);
 }
 
 static struct nlmsghdr *open_message(struct nft_batch *batch, uint16_t command, uint16_t flags)
@@ -483,7 +490,7 @@ static void write_run(struct nft_batch *batch, const struct ruleset *ruleset,
 int nft_batch_changes(const struct ruleset *ruleset, const struct plan *plan, uint32_t generation,
 	struct nft_batch *ret_batch)
 {
-	struct nft_batch batch = {0};
+	struct nft_batch batch = {.family = ruleset->family};
 	size_t last;
 
 	begin(&batch, generation);
@@ -685,11 +692,12 @@ void nft_batch_describe(
 
 /* Requests. */
 
-static size_t request(void *buffer, uint16_t command, uint16_t flags, uint32_t sequence,
-	uint16_t first_type, const char *first, uint16_t second_type, const char *second)
+static size_t request(enum table_family family, void *buffer, uint16_t command, uint16_t flags,
+	uint32_t sequence, uint16_t first_type, const char *first, uint16_t second_type,
+	const char *second)
 {
-	struct nlmsghdr *message =
-		put_header(buffer, nft_type(command), flags, sequence, NFPROTO_INET, 0);
+	struct nlmsghdr *message = put_header(buffer, nft_type(command), flags, sequence,
+		nft_protocol_family((uint8_t)family), 0);
 
 	if (first)
 		mnl_attr_put_strz_check(message, NFT_REQUEST_SIZE, first_type, first);
@@ -700,44 +708,49 @@ static size_t request(void *buffer, uint16_t command, uint16_t flags, uint32_t s
 
 size_t nft_request_generation(uint32_t sequence, void *buffer)
 {
-	return request(buffer, NFT_MSG_GETGEN, NLM_F_ACK, sequence, 0, NULL, 0, NULL);
+	return request(TABLE_INET, buffer, NFT_MSG_GETGEN, NLM_F_ACK, sequence, 0, NULL, 0, NULL);
 }
 
-size_t nft_request_table(const char *table, uint32_t sequence, void *buffer)
+size_t nft_request_table(
+	enum table_family family, const char *table, uint32_t sequence, void *buffer)
 {
-	return request(
-		buffer, NFT_MSG_GETTABLE, NLM_F_ACK, sequence, NFTA_TABLE_NAME, table, 0, NULL);
+	return request(family, buffer, NFT_MSG_GETTABLE, NLM_F_ACK, sequence, NFTA_TABLE_NAME,
+		table, 0, NULL);
 }
 
 size_t nft_request_chains(uint32_t sequence, void *buffer)
 {
-	return request(buffer, NFT_MSG_GETCHAIN, NLM_F_DUMP, sequence, 0, NULL, 0, NULL);
-}
-
-size_t nft_request_sets(const char *table, uint32_t sequence, void *buffer)
-{
 	return request(
-		buffer, NFT_MSG_GETSET, NLM_F_DUMP, sequence, NFTA_SET_TABLE, table, 0, NULL);
+		TABLE_INET, buffer, NFT_MSG_GETCHAIN, NLM_F_DUMP, sequence, 0, NULL, 0, NULL);
 }
 
-size_t nft_request_rules(const char *table, uint32_t sequence, void *buffer)
+size_t nft_request_sets(
+	enum table_family family, const char *table, uint32_t sequence, void *buffer)
 {
-	return request(
-		buffer, NFT_MSG_GETRULE, NLM_F_DUMP, sequence, NFTA_RULE_TABLE, table, 0, NULL);
+	return request(family, buffer, NFT_MSG_GETSET, NLM_F_DUMP, sequence, NFTA_SET_TABLE, table,
+		0, NULL);
 }
 
-size_t nft_request_elements(const char *table, const char *set, uint32_t sequence, void *buffer)
+size_t nft_request_rules(
+	enum table_family family, const char *table, uint32_t sequence, void *buffer)
 {
-	return request(buffer, NFT_MSG_GETSETELEM, NLM_F_DUMP, sequence, NFTA_SET_ELEM_LIST_TABLE,
-		table, NFTA_SET_ELEM_LIST_SET, set);
+	return request(family, buffer, NFT_MSG_GETRULE, NLM_F_DUMP, sequence, NFTA_RULE_TABLE,
+		table, 0, NULL);
 }
 
-size_t nft_request_element(const char *table, const struct set *set, const struct element *element,
+size_t nft_request_elements(enum table_family family, const char *table, const char *set,
 	uint32_t sequence, void *buffer)
 {
+	return request(family, buffer, NFT_MSG_GETSETELEM, NLM_F_DUMP, sequence,
+		NFTA_SET_ELEM_LIST_TABLE, table, NFTA_SET_ELEM_LIST_SET, set);
+}
+
+size_t nft_request_element(enum table_family family, const char *table, const struct set *set,
+	const struct element *element, uint32_t sequence, void *buffer)
+{
 	enum { KEY_ROOM = 64 };
-	struct nlmsghdr *message = put_header(
-		buffer, nft_type(NFT_MSG_GETSETELEM), NLM_F_ACK, sequence, NFPROTO_INET, 0);
+	struct nlmsghdr *message = put_header(buffer, nft_type(NFT_MSG_GETSETELEM), NLM_F_ACK,
+		sequence, nft_protocol_family((uint8_t)family), 0);
 	const struct addr *addr = &element->prefix.addr;
 	struct nlattr *list, *nest;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "nft_event.h"
 #include "nft_attr.h"
+#include "nft_netlink.h"
 
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
@@ -22,6 +23,33 @@ static bool is_rejected_set(const char *name)
 	return false;
 }
 
+static bool is_of_sets(const char *const *sets, const char *name)
+{
+	for (; name && *sets; sets++) {
+		if (strcmp(*sets, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Of a table where some sets are ours: they, and the table itself. */
+static bool touches_sets(const char *const *sets, unsigned command, struct attr_walk walk)
+{
+	switch (command) {
+	case NFT_MSG_NEWTABLE:
+	case NFT_MSG_DELTABLE:
+		return true;
+	case NFT_MSG_NEWSET:
+	case NFT_MSG_DELSET:
+		return is_of_sets(sets, attr_find_string(walk, NFTA_SET_NAME));
+	case NFT_MSG_NEWSETELEM:
+	case NFT_MSG_DELSETELEM:
+		return is_of_sets(sets, attr_find_string(walk, NFTA_SET_ELEM_LIST_SET));
+	default:
+		return false;
+	}
+}
+
 /* Does the message tell of a change of the table that matters? */
 static bool touches(const struct nft_events *events, const struct nlmsghdr *message)
 {
@@ -31,8 +59,11 @@ static bool touches(const struct nft_events *events, const struct nlmsghdr *mess
 	/* The table's name is attribute 1 in the messages of all its objects. */
 	const char *table = attr_find_string(walk, NFTA_TABLE_NAME);
 
-	if (header->nfgen_family != NFPROTO_INET || !table || strcmp(table, events->table) != 0)
+	if (header->nfgen_family != nft_protocol_family(events->family) || !table ||
+		strcmp(table, events->table) != 0)
 		return false;
+	if (events->sets)
+		return touches_sets(events->sets, command, walk);
 	if (command != NFT_MSG_NEWSETELEM && command != NFT_MSG_DELSETELEM)
 		return true;
 	return !is_rejected_set(attr_find_string(walk, NFTA_SET_ELEM_LIST_SET));

@@ -23,8 +23,12 @@ struct nft_damage {
 };
 
 struct nft_events {
-	const char *table; /* not owned; of family inet */
-	bool touched;	   /* by the transaction whose end has not arrived yet */
+	const char *table; /* not owned */
+	uint8_t family;	   /* enum table_family */
+	/* Of a table of somebody else: the sets that matter, ended by NULL, not owned. NULL: it is
+	 * ours, and all of it matters but the rejected sets. */
+	const char *const *sets;
+	bool touched; /* by the transaction whose end has not arrived yet */
 };
 
 /*

@@ -32,7 +32,8 @@ struct nft_batch {
 	uint32_t messages; /* between the brackets */
 	uint32_t *offsets; /* of message i + 1 in data */
 	size_t offset_capacity;
-	bool failed; /* out of memory, sticky */
+	bool failed;	/* out of memory, sticky */
+	uint8_t family; /* enum table_family, of the table that it is about */
 };
 
 /*
@@ -77,18 +78,25 @@ void nft_batch_describe(
 /* All of the shape (core/plan.h) that `ruleset` asks for. */
 int nft_shape(const struct ruleset *ruleset, struct text *ret_shape);
 
+/* That of netfilter's messages (NFPROTO_) for an enum table_family. */
+uint8_t nft_protocol_family(uint8_t family);
+
 /* Requests, each a whole message in `buffer` (NFT_REQUEST_SIZE bytes); returns its length. */
 enum { NFT_REQUEST_SIZE = 512 };
 size_t nft_request_generation(uint32_t sequence, void *buffer);
-size_t nft_request_table(const char *table, uint32_t sequence, void *buffer);
+size_t nft_request_table(
+	enum table_family family, const char *table, uint32_t sequence, void *buffer);
 size_t nft_request_chains(uint32_t sequence, void *buffer);
-size_t nft_request_sets(const char *table, uint32_t sequence, void *buffer);
-size_t nft_request_rules(const char *table, uint32_t sequence, void *buffer);
-size_t nft_request_elements(const char *table, const char *set, uint32_t sequence, void *buffer);
+size_t nft_request_sets(
+	enum table_family family, const char *table, uint32_t sequence, void *buffer);
+size_t nft_request_rules(
+	enum table_family family, const char *table, uint32_t sequence, void *buffer);
+size_t nft_request_elements(enum table_family family, const char *table, const char *set,
+	uint32_t sequence, void *buffer);
 
 /* One element, by element->prefix; elements of `set` are not looked at. */
-size_t nft_request_element(const char *table, const struct set *set, const struct element *element,
-	uint32_t sequence, void *buffer);
+size_t nft_request_element(enum table_family family, const char *table, const struct set *set,
+	const struct element *element, uint32_t sequence, void *buffer);
 /* Its counter, from the reply. -ENOENT: that is another element. -EBADMSG. */
 int nft_parse_element(
 	const struct nlmsghdr *message, const struct set *set, struct element *element);

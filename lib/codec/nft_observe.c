@@ -38,8 +38,9 @@ struct nft_observer {
 		uint32_t chain; /* index into wanted->chains */
 	} * seen_ports;
 	size_t seen_port_count, seen_port_capacity;
-	bool *drops; /* by wanted chain: its rules have an unconditional drop */
-	bool odd;    /* something that sipfence never makes */
+	bool *drops;	    /* by wanted chain: its rules have an unconditional drop */
+	bool odd;	    /* something that sipfence never makes */
+	struct text misfit; /* of sets in another's table: the first reason */
 };
 
 int nft_observer_new(
@@ -52,8 +53,8 @@ int nft_observer_new(
 	observer->wanted = wanted;
 	observer->port = port;
 	observer->observed = calloc(1, sizeof(*observer->observed));
-	observer->seen = calloc(wanted->set_count, sizeof(*observer->seen));
-	observer->drops = calloc(wanted->chain_count, sizeof(*observer->drops));
+	observer->seen = calloc(wanted->set_count + 1, sizeof(*observer->seen));
+	observer->drops = calloc(wanted->chain_count + 1, sizeof(*observer->drops));
 	if (!observer->observed || !observer->seen || !observer->drops) {
 		nft_observer_free(observer);
 		return -ENOMEM;
@@ -77,6 +78,7 @@ struct nft_observer *nft_observer_free(struct nft_observer *observer)
 	text_free(&observer->rules);
 	text_free(&observer->ports);
 	text_free(&observer->names);
+	text_free(&observer->misfit);
 	free(observer);
 	return NULL;
 }
@@ -88,7 +90,7 @@ static bool is_ours(
 	const char *table;
 
 	if (mnl_nlmsg_get_payload_len(message) < sizeof(*header) ||
-		header->nfgen_family != NFPROTO_INET)
+		header->nfgen_family != nft_protocol_family(observer->wanted->family))
 		return false;
 	table = attr_find_string(attr_walk_message(message, sizeof(*header)), table_type);
 	return table && strcmp(table, observer->wanted->table) == 0;
@@ -138,6 +140,36 @@ static struct seen_set *find_seen(struct nft_observer *observer, const char *nam
 	return NULL;
 }
 
+/* A set of somebody else's table, which we shall keep: is it what it has to be? */
+static void look_at_set(
+	struct nft_observer *observer, const struct set *wanted, const struct nftnl_set *set)
+{
+	uint32_t flags = nftnl_set_get_u32(set, NFTNL_SET_FLAGS);
+	uint32_t length = nftnl_set_get_u32(set, NFTNL_SET_KEY_LEN);
+	const char *type = wanted->family == FAMILY_IPV4 ? "ipv4_addr" : "ipv6_addr";
+	bool ranges = flags & NFT_SET_INTERVAL, need_ranges = wanted->kind == SET_NETS;
+	struct text *misfit = &observer->misfit;
+
+	if (misfit->length > 0)
+		return;
+	if (flags & (NFT_SET_MAP | NFT_SET_OBJECT))
+		text_printf(misfit, "%s is a map, and no set", wanted->name);
+	else if (length != addr_size((enum family)wanted->family))
+		text_printf(misfit, "the set %s is not of type %s", wanted->name, type);
+	else if (flags & (NFT_SET_CONSTANT | NFT_SET_ANONYMOUS))
+		text_printf(misfit, "the set %s is constant", wanted->name);
+	else if (ranges != need_ranges)
+		text_printf(misfit, "the set %s %s flags interval, and must%s", wanted->name,
+			ranges ? "has" : "lacks", ranges ? " not" : "");
+}
+
+/* The declaration of a set that there has to be. */
+static void note_missing(struct nft_observer *observer, const struct set *wanted)
+{
+	if (observer->misfit.length == 0)
+		text_printf(&observer->misfit, "the set %s is missing", wanted->name);
+}
+
 static int observe_set(struct nft_observer *observer, const struct nlmsghdr *message)
 {
 	struct nftnl_set *set = nftnl_set_alloc();
@@ -151,12 +183,17 @@ static int observe_set(struct nft_observer *observer, const struct nlmsghdr *mes
 		result = -EBADMSG;
 		goto out;
 	}
-	nft_shape_set(set, &observer->sets);
 	name = nftnl_set_get_str(set, NFTNL_SET_NAME);
+	seen = find_seen(observer, name);
+	if (observer->wanted->sets_only && !seen)
+		goto out;
+	if (!observer->wanted->sets_only)
+		nft_shape_set(set, &observer->sets);
 	text_write(&observer->names, name, strlen(name) + 1);
 	if (observer->names.failed)
 		result = -ENOMEM;
-	seen = find_seen(observer, name);
+	if (observer->wanted->sets_only)
+		look_at_set(observer, &observer->wanted->sets[seen - observer->seen], set);
 	if (seen) {
 		const struct set *wanted = &observer->wanted->sets[seen - observer->seen];
 
@@ -586,16 +623,30 @@ static void add_flags(struct text *shape, uint32_t flags)
 	text_printf(shape, "table%s\n", flags & NFT_TABLE_F_DORMANT ? " dormant" : "");
 }
 
+/* Reasons that are of the table, or of what is in its sets. */
+static void note_misfit(struct nft_observer *observer)
+{
+	struct text *misfit = &observer->misfit;
+
+	if (!observer->wanted->sets_only || misfit->length > 0)
+		return;
+	if (!observer->observed->present)
+		text_puts(misfit, "there is no such table");
+	else if (observer->odd)
+		text_puts(misfit, "its sets hold elements that are neither addresses nor prefixes");
+}
+
 int nft_observer_end(struct nft_observer *observer, struct observed **ret_observed)
 {
 	struct observed *observed = observer->observed;
 	struct text shape = {0};
 
 	observed->sets = arena_alloc(
-		&observed->arena, observer->wanted->set_count * sizeof(*observed->sets));
+		&observed->arena, (observer->wanted->set_count + 1) * sizeof(*observed->sets));
 	if (!observed->sets)
 		return -ENOMEM;
-	add_flags(&shape, observer->flags);
+	if (!observer->wanted->sets_only)
+		add_flags(&shape, observer->flags);
 	text_puts(&shape, text_string(&observer->sets));
 	text_puts(&shape, text_string(&observer->chains));
 	text_puts(&shape, text_string(&observer->rules));
@@ -603,8 +654,11 @@ int nft_observer_end(struct nft_observer *observer, struct observed **ret_observ
 	for (size_t i = 0; i < observer->wanted->set_count; i++) {
 		struct seen_set *seen = &observer->seen[i];
 
-		if (!seen->set.name)
+		if (!seen->set.name) {
+			if (observer->wanted->sets_only && observed->present)
+				note_missing(observer, &observer->wanted->sets[i]);
 			continue;
+		}
 		if (settle_set(observer, seen) < 0)
 			shape.failed = true;
 		add_destinations(&shape, &seen->set);
@@ -612,17 +666,26 @@ int nft_observer_end(struct nft_observer *observer, struct observed **ret_observ
 	}
 	if (settle_enforced(observer) < 0)
 		shape.failed = true;
-	if (observer->odd)
+	if (observer->odd && !observer->wanted->sets_only)
 		text_puts(&shape, "elements that sipfence does not make\n");
+	note_misfit(observer);
+	if (observer->misfit.failed)
+		shape.failed = true;
 	if (shape.failed || observer->sets.failed || observer->chains.failed ||
 		observer->rules.failed) {
 		text_free(&shape);
 		return -ENOMEM;
 	}
-	observed->shape = arena_copy(&observed->arena, shape.data, shape.length);
+	observed->shape = arena_copy(&observed->arena, text_string(&shape), shape.length);
 	text_free(&shape);
 	if (!observed->shape)
 		return -ENOMEM;
+	if (observer->misfit.length > 0) {
+		observed->misfit = arena_copy(
+			&observed->arena, text_string(&observer->misfit), observer->misfit.length);
+		if (!observed->misfit)
+			return -ENOMEM;
+	}
 	for (size_t i = 0; i < observed->set_count; i++) {
 		struct set *set = &observed->sets[i];
 
@@ -673,6 +736,10 @@ int nft_shape(const struct ruleset *ruleset, struct text *ret_shape)
 {
 	struct text shape = {0}, ports = {0};
 
+	if (ruleset->sets_only) {
+		*ret_shape = shape;
+		return 0;
+	}
 	add_flags(&shape, 0);
 	if (shape_objects(ruleset, &shape) < 0)
 		shape.failed = true;

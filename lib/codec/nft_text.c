@@ -152,8 +152,30 @@ static void print_chain(const struct ruleset *ruleset, const struct chain *chain
 	text_puts(text, "\t}\n");
 }
 
+/* Of somebody else's table: what is in its sets, in one transaction. */
+static void print_sets(const struct ruleset *ruleset, struct text *text)
+{
+	const char *family = ruleset_family_name((enum table_family)ruleset->family);
+
+	for (size_t i = 0; i < ruleset->set_count; i++) {
+		const struct set *set = &ruleset->sets[i];
+
+		text_printf(text, "flush set %s %s %s\n", family, ruleset->table, set->name);
+		if (set->count == 0)
+			continue;
+		text_printf(text, "add element %s %s %s {\n", family, ruleset->table, set->name);
+		for (size_t j = 0; j < set->count; j++)
+			print_element(&set->elements[j], text);
+		text_puts(text, "}\n");
+	}
+}
+
 void nft_text_print(const struct ruleset *ruleset, struct text *text)
 {
+	if (ruleset->sets_only) {
+		print_sets(ruleset, text);
+		return;
+	}
 	text_printf(
 		text, "table inet %s\ndelete table inet %s\n\n", ruleset->table, ruleset->table);
 	text_printf(text, "table inet %s {\n", ruleset->table);

@@ -171,8 +171,11 @@ void state_print(const struct roster *roster, const struct config *config,
 	size_t start = text->length, lines = 1;
 
 	print_clock(clock, text);
-	text_printf(text, "table %s\n", config->table);
-	lines++;
+	/* Another's table is none that a later run may take for its own. */
+	if (!config->sets_only) {
+		text_printf(text, "table %s\n", config->table);
+		lines++;
+	}
 	if (former_table) {
 		text_printf(text, "table %s\n", former_table);
 		lines++;

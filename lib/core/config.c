@@ -10,3 +10,10 @@ void config_free(struct config *config)
 	arena_free(&config->arena);
 	free(config);
 }
+
+const char *config_mode_name(const struct config *config)
+{
+	if (config->sets_only)
+		return "sets-only";
+	return config->monitor ? "monitor" : "enforce";
+}

@@ -32,7 +32,13 @@ struct service {
 	struct port_range *ports;
 	size_t port_count;
 	bool local; /* the local subnets pass it */
+	/* With sets_only: the sets that are kept, for addresses [0] and prefixes [1] of each
+	 * family; NULL: none. */
+	const char *sets[2][FAMILY_COUNT];
 };
+
+/* Of nftables' tables: whose packets they see. */
+enum table_family { TABLE_INET, TABLE_IPV4, TABLE_IPV6 };
 
 /*
  * What an answer must satisfy before its addresses count: all of it. Equal ones are one: compare
@@ -112,6 +118,10 @@ struct config {
 	bool monitor;
 	bool accept_replies;
 	const char *table;
+	/* The table is the admin's own, and only the services' sets of it are kept. Nothing is
+	 * guarded by itself: no ports, no chains, no mode. */
+	bool sets_only;
+	uint8_t table_family;	/* enum table_family; TABLE_INET but with sets_only */
 	bool lock;		/* the daemon may own its table */
 	uint32_t log_rate;	/* log lines per log_rate_unit; 0: no log */
 	uint32_t log_rate_unit; /* seconds: 1, 60, 3600, 86400 */
@@ -130,6 +140,9 @@ struct config {
 };
 
 #define CONFIG_DEFAULT_USER "sipfence"
+
+/* "enforce", "monitor", "sets-only" */
+const char *config_mode_name(const struct config *config);
 
 void config_free(struct config *config); /* NULL is allowed; frees the struct too */
 

@@ -270,8 +270,10 @@ int plan_make(struct ruleset *wanted, const char *wanted_shape, const struct obs
 		return -ENOMEM;
 	}
 	carry_counters(&planner);
-	if (!observed->present || strcmp(observed->shape, wanted_shape) != 0 ||
-		has_wrong_lock(wanted, observed))
+	if (wanted->sets_only)
+		plan.kind = PLAN_NOTHING;
+	else if (!observed->present || strcmp(observed->shape, wanted_shape) != 0 ||
+		 has_wrong_lock(wanted, observed))
 		plan.kind = PLAN_SWAP;
 	else
 		plan.adopt = wanted->lock && !observed->owned;

@@ -32,6 +32,9 @@ struct observed {
 	bool accepts_replies; /* its base chain stands behind connection tracking */
 	struct enforced_port *enforced; /* ports that lead to a chain that drops */
 	size_t enforced_count;
+	/* Of sets in another's table: why they can't be kept, "the set phones4 is missing"; NULL:
+	 * they can. */
+	const char *misfit;
 	const char *shape; /* text of all but hosts, nets, rejected, revoked and counters */
 	struct set *sets; /* with names; `kind` and `service` as the wanted ruleset has that name */
 	size_t set_count;
@@ -87,6 +90,9 @@ struct plan {
  * can only be swapped. Without it one that is ours is swapped, too, into a plain one. A table that
  * another process owns is compared like any other: that it may not be touched is the caller's
  * business.
+ *
+ * Sets in another's table (wanted->sets_only) are compared by their elements alone, and never
+ * swapped; whether they fit says observed->misfit.
  *
  * `wanted_shape` is the shape of `wanted`, by the same codec that made observed->shape. -ENOMEM.
  */

@@ -232,6 +232,22 @@ static void add_service_sets(struct builder *builder, size_t service)
 	}
 }
 
+/* Those of an admin's own table, which may lack some. */
+static void add_named_sets(struct builder *builder, size_t service)
+{
+	static const enum set_kind kinds[] = {SET_HOSTS, SET_NETS};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		for (int family = 0; family < FAMILY_COUNT; family++) {
+			const char *name = builder->config->services[service].sets[i][family];
+
+			if (name)
+				fill(builder, add_set(builder, kinds[i], (enum family)family,
+						      service, copy(builder, name)));
+		}
+	}
+}
+
 /* A service whose ports are all left alone has neither sets nor chains. */
 static bool is_guarded(const struct config *config, size_t service)
 {
@@ -434,6 +450,21 @@ static void add_chains(struct builder *builder)
 	}
 }
 
+static void add_table(struct builder *builder)
+{
+	const struct config *config = builder->config;
+
+	add_ports(builder);
+	if (!builder->failed)
+		add_destinations(builder);
+	for (size_t i = 0; i < config->service_count && !builder->failed; i++) {
+		if (is_guarded(config, i))
+			add_service_sets(builder, i);
+	}
+	if (!builder->failed)
+		add_chains(builder);
+}
+
 int ruleset_build(const struct config *config, const struct allowlist *allowlist,
 	struct ruleset **ret_ruleset)
 {
@@ -447,16 +478,12 @@ int ruleset_build(const struct config *config, const struct allowlist *allowlist
 	ruleset->sets = take(
 		&builder, 3 + SETS_PER_SERVICE * config->service_count, sizeof(*ruleset->sets));
 	ruleset->chains = take(&builder, 1 + 2 * config->service_count, sizeof(*ruleset->chains));
-	if (!builder.failed)
-		add_ports(&builder);
-	if (!builder.failed)
-		add_destinations(&builder);
-	for (size_t i = 0; i < config->service_count && !builder.failed; i++) {
-		if (is_guarded(config, i))
-			add_service_sets(&builder, i);
-	}
-	if (!builder.failed)
-		add_chains(&builder);
+	ruleset->family = config->table_family;
+	ruleset->sets_only = config->sets_only;
+	if (!builder.failed && !config->sets_only)
+		add_table(&builder);
+	for (size_t i = 0; config->sets_only && i < config->service_count && !builder.failed; i++)
+		add_named_sets(&builder, i);
 	if (builder.failed) {
 		ruleset_free(ruleset);
 		return -ENOMEM;
@@ -471,6 +498,11 @@ struct ruleset *ruleset_free(struct ruleset *ruleset)
 		arena_free(&ruleset->arena);
 	free(ruleset);
 	return NULL;
+}
+
+const char *ruleset_family_name(enum table_family family)
+{
+	return family == TABLE_IPV4 ? "ip" : family == TABLE_IPV6 ? "ip6" : "inet";
 }
 
 bool set_has_prefixes(const struct set *set)

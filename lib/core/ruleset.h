@@ -129,6 +129,8 @@ struct chain {
 struct ruleset {
 	struct arena arena;
 	const char *table;
+	uint8_t family; /* enum table_family */
+	bool sets_only; /* some sets in the table of somebody else: hosts and nets, and no chains */
 	struct set *sets;
 	size_t set_count;
 	struct chain *chains; /* chains[0] is the base chain */
@@ -141,6 +143,8 @@ struct ruleset {
 int ruleset_build(const struct config *config, const struct allowlist *allowlist,
 	struct ruleset **ret_ruleset);
 struct ruleset *ruleset_free(struct ruleset *ruleset); /* returns NULL */
+
+const char *ruleset_family_name(enum table_family family); /* "inet", "ip", "ip6" */
 
 /* Nets and destinations: its elements are prefixes, intervals for the kernel. */
 bool set_has_prefixes(const struct set *set);

@@ -226,16 +226,31 @@ static int observe(const struct nlmsghdr *message, void *context)
 	return nft_observer_message(observation->observer, message);
 }
 
-/* Everything of the table, once. */
+static int observe_rules(
+	struct kernel *kernel, const struct ruleset *wanted, struct observation *observation)
+{
+	_Alignas(struct nlmsghdr) uint8_t request[NFT_REQUEST_SIZE] = {0};
+	size_t length = nft_request_chains(next_sequence(kernel), request);
+	int result = ask(kernel, request, length, observe, observation);
+
+	if (result < 0)
+		return result;
+	length = nft_request_rules(
+		(enum table_family)wanted->family, wanted->table, next_sequence(kernel), request);
+	return ask(kernel, request, length, observe, observation);
+}
+
+/* Everything of the table, once; of another's table our sets. */
 static int observe_once(
 	struct kernel *kernel, const struct ruleset *wanted, struct observation *observation)
 {
 	_Alignas(struct nlmsghdr) uint8_t request[NFT_REQUEST_SIZE] = {0};
+	enum table_family family = (enum table_family)wanted->family;
 	const char *set;
 	size_t length;
 	int result;
 
-	length = nft_request_table(wanted->table, next_sequence(kernel), request);
+	length = nft_request_table(family, wanted->table, next_sequence(kernel), request);
 	result = ask(kernel, request, length, observe, observation);
 	if (result == -ENOENT)
 		return 0; /* no table: nothing else to read */
@@ -243,18 +258,13 @@ static int observe_once(
 		return result;
 	/* Nobody else can change it, whatever the generation of all tables. */
 	kernel->tolerant |= nft_observer_is_ours(observation->observer);
-	length = nft_request_sets(wanted->table, next_sequence(kernel), request);
+	length = nft_request_sets(family, wanted->table, next_sequence(kernel), request);
 	result = ask(kernel, request, length, observe, observation);
-	if (result < 0)
-		return result;
-	length = nft_request_chains(next_sequence(kernel), request);
-	result = ask(kernel, request, length, observe, observation);
-	if (result < 0)
-		return result;
-	length = nft_request_rules(wanted->table, next_sequence(kernel), request);
-	result = ask(kernel, request, length, observe, observation);
+	if (result == 0 && !wanted->sets_only)
+		result = observe_rules(kernel, wanted, observation);
 	for (size_t i = 0; result == 0 && (set = nft_observer_set(observation->observer, i)); i++) {
-		length = nft_request_elements(wanted->table, set, next_sequence(kernel), request);
+		length = nft_request_elements(
+			family, wanted->table, set, next_sequence(kernel), request);
 		result = ask(kernel, request, length, observe, observation);
 	}
 	return result;
@@ -310,7 +320,9 @@ int kernel_observe(struct kernel *kernel, const struct ruleset *wanted,
 		advice(result == -EINVAL     ? EOPNOTSUPP
 			: result == -ENOBUFS ? ENOMEM
 					     : -result),
-		"cannot read the kernel's table inet %s: %s", wanted->table, strerror(-result));
+		"cannot read the kernel's table %s %s: %s",
+		ruleset_family_name((enum table_family)wanted->family), wanted->table,
+		strerror(-result));
 }
 
 struct refusal {
@@ -457,7 +469,7 @@ static int ignore(const struct nlmsghdr *message, void *context)
 int kernel_has_table(struct kernel *kernel, const char *table, struct error *error)
 {
 	_Alignas(struct nlmsghdr) uint8_t request[NFT_REQUEST_SIZE] = {0};
-	size_t length = nft_request_table(table, next_sequence(kernel), request);
+	size_t length = nft_request_table(TABLE_INET, table, next_sequence(kernel), request);
 	int result = ask(kernel, request, length, ignore, NULL);
 
 	if (result == -ENOENT)
@@ -481,19 +493,21 @@ static int take_element(const struct nlmsghdr *message, void *context)
 	return nft_parse_element(message, request->set, request->element);
 }
 
-int kernel_read_element(struct kernel *kernel, const char *table, const struct set *set,
+int kernel_read_element(struct kernel *kernel, const struct ruleset *ruleset, const struct set *set,
 	struct element *element, struct error *error)
 {
 	_Alignas(struct nlmsghdr) uint8_t request[NFT_REQUEST_SIZE] = {0};
 	struct element_request context = {.set = set, .element = element};
-	size_t length = nft_request_element(table, set, element, next_sequence(kernel), request);
+	size_t length = nft_request_element((enum table_family)ruleset->family, ruleset->table, set,
+		element, next_sequence(kernel), request);
 	int result = ask(kernel, request, length, take_element, &context);
 
 	if (result == -ENOENT)
 		return KERNEL_NO_ELEMENT;
 	if (result < 0)
 		return error_set(error, result, advice(-result),
-			"cannot read an element of set %s of table inet %s: %s", set->name, table,
+			"cannot read an element of set %s of table %s %s: %s", set->name,
+			ruleset_family_name((enum table_family)ruleset->family), ruleset->table,
 			strerror(-result));
 	return 0;
 }
@@ -501,23 +515,52 @@ int kernel_read_element(struct kernel *kernel, const char *table, const struct s
 struct kernel_watch {
 	struct mnl_socket *socket;
 	char *table;
+	char **sets; /* ended by NULL; NULL: the table is ours */
 	struct nft_events events;
 	uint8_t buffer[WATCH_SIZE];
 };
 
-int kernel_watch_open(struct kernel_watch **ret_watch, const char *table, struct error *error)
+/* What of the table matters, copied: the config may go. */
+static bool watch_what(struct kernel_watch *watch, const struct config *config)
+{
+	enum { SETS = 2 * FAMILY_COUNT };
+	size_t count = 0;
+
+	watch->table = strdup(config->table);
+	if (!watch->table)
+		return false;
+	watch->events.table = watch->table;
+	watch->events.family = config->table_family;
+	if (!config->sets_only)
+		return true;
+	watch->sets = calloc(config->service_count * SETS + 1, sizeof(*watch->sets));
+	if (!watch->sets)
+		return false;
+	for (size_t i = 0; i < config->service_count * SETS; i++) {
+		const char *name =
+			config->services[i / SETS].sets[i / FAMILY_COUNT % 2][i % FAMILY_COUNT];
+
+		if (!name)
+			continue;
+		watch->sets[count] = strdup(name);
+		if (!watch->sets[count++])
+			return false;
+	}
+	watch->events.sets = (const char *const *)watch->sets;
+	return true;
+}
+
+int kernel_watch_open(
+	struct kernel_watch **ret_watch, const struct config *config, struct error *error)
 {
 	struct kernel_watch *watch = calloc(1, sizeof(*watch));
 	int size = WATCH_SOCKET_BUFFER;
 	int fd, number;
 
-	if (watch)
-		watch->table = strdup(table);
-	if (!watch || !watch->table) {
+	if (!watch || !watch_what(watch, config)) {
 		kernel_watch_close(watch);
 		return error_no_memory(error);
 	}
-	watch->events.table = watch->table;
 	watch->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (!watch->socket)
 		goto failed;
@@ -581,6 +624,9 @@ struct kernel_watch *kernel_watch_close(struct kernel_watch *watch)
 		return NULL;
 	if (watch->socket)
 		mnl_socket_close(watch->socket);
+	for (size_t i = 0; watch->sets && watch->sets[i]; i++)
+		free(watch->sets[i]);
+	free(watch->sets);
 	free(watch->table);
 	free(watch);
 	return NULL;

@@ -51,14 +51,15 @@ int kernel_has_table(struct kernel *kernel, const char *table, struct error *err
 enum { KERNEL_NO_ELEMENT = 1 };
 /*
  * The counter of one element: element->prefix says which, packets and bytes are filled in (0: it
- * has none). Of `set`, whose elements are not looked at. KERNEL_NO_ELEMENT: neither table, nor set,
- * nor element is there. Costs the same however large the set is.
+ * has none). Of `set` of `ruleset`, whose elements are not looked at. KERNEL_NO_ELEMENT: neither
+ * table, nor set, nor element is there. Costs the same however large the set is.
  */
-int kernel_read_element(struct kernel *kernel, const char *table, const struct set *set,
+int kernel_read_element(struct kernel *kernel, const struct ruleset *ruleset, const struct set *set,
 	struct element *element, struct error *error);
 
 /*
- * Who else changes our table. For tables that are not owned: nobody can change an owned one.
+ * Who else changes our table, or the sets that are kept in another one. For tables that are not
+ * owned: nobody can change an owned one.
  *
  * Open it first and look at the table then, so that nothing is missed in between.
  */
@@ -76,7 +77,8 @@ struct kernel_report {
 	char program[KERNEL_PROGRAM_SIZE];
 };
 
-int kernel_watch_open(struct kernel_watch **ret_watch, const char *table, struct error *error);
+int kernel_watch_open(
+	struct kernel_watch **ret_watch, const struct config *config, struct error *error);
 int kernel_watch_fd(const struct kernel_watch *watch);
 /*
  * Reads what is there, without waiting; if the fd is still readable, there is more. Events of other

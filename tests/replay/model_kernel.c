@@ -161,10 +161,10 @@ int kernel_has_table(struct kernel *kernel, const char *table, struct error *err
 	return nf_find_table(&model()->rules, table) != NULL;
 }
 
-int kernel_read_element(struct kernel *kernel, const char *table, const struct set *set,
+int kernel_read_element(struct kernel *kernel, const struct ruleset *ruleset, const struct set *set,
 	struct element *element, struct error *error)
 {
-	const struct nf_table *found = nf_find_table(&model()->rules, table);
+	const struct nf_table *found = nf_find_table(&model()->rules, ruleset->table);
 	const struct nf_set *in = found ? nf_find_set(found, set->name) : NULL;
 	const struct nf_element *there =
 		in ? nf_find_element(in, element->prefix.addr.bytes, false, world()->boot_ms)
@@ -183,7 +183,8 @@ int kernel_read_element(struct kernel *kernel, const char *table, const struct s
 	return 0;
 }
 
-int kernel_watch_open(struct kernel_watch **ret_watch, const char *table, struct error *error)
+int kernel_watch_open(
+	struct kernel_watch **ret_watch, const struct config *config, struct error *error)
 {
 	struct kernel_watch *watch;
 
@@ -191,7 +192,7 @@ int kernel_watch_open(struct kernel_watch **ret_watch, const char *table, struct
 		return error_set(error, -model()->watch_errno, "",
 			"cannot listen to nftables' events: %s", strerror(model()->watch_errno));
 	watch = need(calloc(1, sizeof(*watch)));
-	snprintf(watch->table, sizeof(watch->table), "%s", table);
+	snprintf(watch->table, sizeof(watch->table), "%s", config->table);
 	watch->next = model()->first_watch;
 	model()->first_watch = watch;
 	model()->watches++;

@@ -243,7 +243,7 @@ static int get(struct keeper *keeper, char **words)
 	if (!set || !parse(keeper, words[1], &element))
 		return -EINVAL;
 	result = kernel_read_element(
-		keeper->kernel, keeper->config->table, set, &element, &keeper->error);
+		keeper->kernel, keeper->cycle.ruleset, set, &element, &keeper->error);
 	if (result == KERNEL_NO_ELEMENT)
 		puts("ok missing");
 	if (result == 0)
@@ -258,7 +258,7 @@ static int watch(struct keeper *keeper, char **words)
 
 	(void)words;
 	keeper->watch = kernel_watch_close(keeper->watch);
-	result = kernel_watch_open(&keeper->watch, keeper->config->table, &keeper->error);
+	result = kernel_watch_open(&keeper->watch, keeper->config, &keeper->error);
 	if (result == 0)
 		puts("ok");
 	return result;

@@ -493,8 +493,7 @@ BAD = {
     "SRV of an extension": ("extensions:\n  21: {srv: [_sip._udp.a.example]}\n", "2:8", ["srv"]),
     "not yet: acl": (PEER + "asterisk: {acl: true}\n", "2:12", ["acl"]),
     "not yet: metrics-file": (PEER + "metrics-file: /tmp/x.prom\n", "2:1", ["metrics-file"]),
-    "not yet: sets-only": (PEER + "nftables: {sets-only: {table: 'inet filter', sip: {hosts4: a}}}\n", "2:12",
-                           ["sets-only"]),
+    "sets without a table": (PEER + "nftables: {sets-only: {sip: {hosts4: a}}}\n", "2:23", ["inet filter"]),
     "no database: country": ("extensions:\n  21: {hosts: [a.example], within: {country: [CA]}}\n", "2:46",
                          ["country"]),
 }

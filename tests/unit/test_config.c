@@ -1437,9 +1437,80 @@ static void test_unsupported_keys(void **state)
 	expect_error("asterisk: {acl: true}\npeers: {a: b.c}\n",
 		"t.yaml:1:12: error: \"acl\" is not supported yet\nasterisk: {acl: true}\n"
 		"           ^\n");
-	expect_error("nftables: {sets-only: {}}\npeers: {a: b.c}\n",
-		"t.yaml:1:12: error: \"sets-only\" is not supported yet\n"
-		"nftables: {sets-only: {}}\n           ^\n");
+}
+
+static void test_sets_only(void **state)
+{
+	struct config *config = load("peers: {a: {hosts: [b.c], services: [sip, web]}}\n"
+				     "services: {web: {tcp: 80}}\n"
+				     "nftables:\n"
+				     "  sets-only:\n"
+				     "    table: ip6 filter\n"
+				     "    web: {nets6: lan_6}\n"
+				     "    sip: {hosts6: phones6}\n");
+
+	(void)state;
+	assert_true(config->sets_only);
+	assert_string_equal(config->table, "filter");
+	assert_int_equal(config->table_family, TABLE_IPV6);
+	assert_false(config->lock);
+	assert_string_equal(config->services[0].sets[0][FAMILY_IPV6], "phones6");
+	assert_null(config->services[0].sets[0][FAMILY_IPV4]);
+	assert_null(config->services[0].sets[1][FAMILY_IPV6]);
+	assert_string_equal(config->services[1].sets[1][FAMILY_IPV6], "lan_6");
+	assert_string_equal(config_mode_name(config), "sets-only");
+	config_free(config);
+}
+
+static void test_wrong_sets_only(void **state)
+{
+#define SETS(text) "peers: {a: b.c}\nnftables: {sets-only: " text "}\n"
+	static const struct {
+		const char *yaml, *message;
+	} cases[] = {
+		{SETS("{sip: {hosts4: a}}"), "2:23: error: \"sets-only\" needs \"table\""},
+		{SETS("{table: inet f}"), "2:23: error: \"sets-only\" names no set"},
+		{SETS("{table: inet f, sip: {}}"), "2:23: error: \"sets-only\" names no set"},
+		{SETS("{table: filter, sip: {hosts4: a}}"),
+			"2:31: error: \"filter\" is not a table"},
+		{SETS("{table: bridge f, sip: {hosts4: a}}"), "2:31: error: \"bridge f\" is not"},
+		{SETS("{table: inet 2f, sip: {hosts4: a}}"),
+			"2:31: error: \"2f\" cannot be the name"},
+		{SETS("{table: inet f, table: inet g, sip: {hosts4: a}}"),
+			"2:39: error: duplicate"},
+		{SETS("{table: inet f, sip: {hosts4: set}}"), "2:53: error: \"set\" cannot be"},
+		{SETS("{table: inet f, sip: {hosts4: a, nets4: a}}"), "2:63: error: the set \"a\""},
+		{SETS("{table: inet f, sip: {hosts5: a}}"), "2:45: error: unknown key \"hosts5\""},
+		{SETS("{table: inet f, sipp: {hosts4: a}}"),
+			"2:39: error: unknown service \"sipp\""},
+		{SETS("{table: ip f, sip: {hosts6: a}}"),
+			"2:23: error: the set \"a\" is of the other"},
+		{"mode: monitor\n" SETS("{table: inet f, sip: {hosts4: a}}"),
+			"3:23: error: \"mode: monitor\" means nothing"},
+		{"replies: accept\n" SETS("{table: inet f, sip: {hosts4: a}}"),
+			"3:23: error: \"replies: accept\" means nothing"},
+		{"destinations: [192.0.2.1]\n" SETS("{table: inet f, sip: {hosts4: a}}"),
+			"3:23: error: \"destinations\" means nothing"},
+		{"peers: {a: b.c}\nnftables: {table: g, sets-only: {table: inet f, sip: {hosts4: a}}}\n",
+			"2:33: error: \"table\" and \"sets-only\" exclude each other"},
+	};
+#undef SETS
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct file file = {"t.yaml", cases[i].yaml, 0};
+		struct text messages = {0};
+		struct config *config = NULL;
+
+		assert_int_equal(parse(&file, 1, &config, &messages), -EINVAL);
+		if (!strstr(text_string(&messages), cases[i].message))
+			fail_msg("%s: %s", cases[i].yaml, text_string(&messages));
+		text_free(&messages);
+	}
+	expect_warning("services: {web: {tcp: 80}}\npeers: {a: {hosts: [b.c], services: [web]}}\n"
+		       "nftables: {sets-only: {table: inet f, sip: {hosts4: a}}}\n"
+		       "local-subnets: [10.0.0.0/8]\n",
+		"t.yaml:1:12: warning: service \"web\" has no set in \"sets-only\": nothing is kept "
+		"for it\nservices: {web: {tcp: 80}}\n           ^\n");
 }
 
 static void test_names_nobody(void **state)
@@ -1798,6 +1869,8 @@ int main(void)
 		cmocka_unit_test(test_without_libmaxminddb),
 #endif
 		cmocka_unit_test(test_unsupported_keys),
+		cmocka_unit_test(test_sets_only),
+		cmocka_unit_test(test_wrong_sets_only),
 		cmocka_unit_test(test_names_nobody),
 		cmocka_unit_test(test_warnings),
 		cmocka_unit_test(test_alias_loops),

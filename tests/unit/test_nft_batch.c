@@ -276,7 +276,7 @@ static void test_an_element_is_asked_for_and_read(void **state)
 	struct skeleton skeleton;
 	const struct set *hosts = &make_skeleton(&skeleton, false)->sets[HOSTS];
 	struct nft_batch batch;
-	size_t length = nft_request_element("sipfence", hosts, &asked, 5, request);
+	size_t length = nft_request_element(TABLE_INET, "sipfence", hosts, &asked, 5, request);
 
 	(void)state;
 	assert_int_equal(length, message->nlmsg_len);

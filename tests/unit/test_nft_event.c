@@ -114,6 +114,34 @@ static void test_rejected_sources_do_not_matter(void **state)
 	assert_true(is_damage(NFT_MSG_NEWSETELEM, THEIRS, "sipfence", NULL));
 }
 
+static bool touches_kept_sets(uint16_t command, const char *table, const char *object)
+{
+	static const char *const sets[] = {"phones4", "lan4", NULL};
+	struct nft_events events = {.table = "filter", .sets = sets};
+	struct datagram datagram = {0};
+
+	put_change(&datagram, command, THEIRS, table, object);
+	put_end(&datagram, THEIRS, 99, "nft");
+	return take(&events, &datagram).found;
+}
+
+static void test_of_another_table_its_kept_sets_matter(void **state)
+{
+	(void)state;
+	assert_true(touches_kept_sets(NFT_MSG_NEWTABLE, "filter", NULL));
+	assert_true(touches_kept_sets(NFT_MSG_DELTABLE, "filter", NULL));
+	assert_true(touches_kept_sets(NFT_MSG_NEWSET, "filter", "phones4"));
+	assert_true(touches_kept_sets(NFT_MSG_DELSET, "filter", "lan4"));
+	assert_true(touches_kept_sets(NFT_MSG_DELSETELEM, "filter", "lan4"));
+	assert_true(touches_kept_sets(NFT_MSG_NEWSETELEM, "filter", "phones4"));
+	assert_false(touches_kept_sets(NFT_MSG_NEWSETELEM, "filter", "lan"));
+	assert_false(touches_kept_sets(NFT_MSG_NEWSETELEM, "filter", NULL));
+	assert_false(touches_kept_sets(NFT_MSG_DELSET, "filter", "other"));
+	assert_false(touches_kept_sets(NFT_MSG_NEWRULE, "filter", "phones4"));
+	assert_false(touches_kept_sets(NFT_MSG_DELCHAIN, "filter", "input"));
+	assert_false(touches_kept_sets(NFT_MSG_DELSETELEM, "sipfence", "lan4"));
+}
+
 static void test_tables_of_other_families_are_others(void **state)
 {
 	static const uint8_t families[] = {NFPROTO_IPV4, NFPROTO_IPV6, NFPROTO_BRIDGE};
@@ -242,6 +270,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_change_of_our_table_is_damage),
 		cmocka_unit_test(test_rejected_sources_do_not_matter),
+		cmocka_unit_test(test_of_another_table_its_kept_sets_matter),
 		cmocka_unit_test(test_tables_of_other_families_are_others),
 		cmocka_unit_test(test_the_culprit_is_named_at_the_end_of_its_transaction),
 		cmocka_unit_test(test_the_first_culprit_counts),
