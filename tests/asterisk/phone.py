@@ -44,7 +44,9 @@ class Message:
 class Phone:
     def __init__(self, sock, pbx, user, password, port=5060):
         self.socket, self.pbx, self.user, self.password = sock, (pbx, port), user, password
+        self.domain = "[%s]" % pbx if ":" in pbx else pbx
         self.address, self.port = sock.getsockname()[:2]
+        self.rport = ";rport"  # "": like a phone that knows of no NAT; then chan_sip believes its Contact
         self.sequence = 0
         self.calls = uuid.uuid4().hex
 
@@ -55,9 +57,9 @@ class Phone:
     def request(self, method, uri, to, extra=(), body="", call=None):
         self.sequence += 1
         lines = ["%s %s SIP/2.0" % (method, uri),
-                 "Via: SIP/2.0/UDP %s;branch=z9hG4bK%s;rport" % (self.here, uuid.uuid4().hex),
+                 "Via: SIP/2.0/UDP %s;branch=z9hG4bK%s%s" % (self.here, uuid.uuid4().hex, self.rport),
                  "Max-Forwards: 70",
-                 "From: <sip:%s@%s>;tag=%s" % (self.user, self.pbx[0], self.calls[:8]),
+                 "From: <sip:%s@%s>;tag=%s" % (self.user, self.domain, self.calls[:8]),
                  "To: <%s>" % to,
                  "Call-ID: %s" % (call or self.calls),
                  "CSeq: %d %s" % (self.sequence, method),
@@ -113,7 +115,10 @@ class Phone:
         header = "Authorization" if answer.status == 401 else "Proxy-Authorization"
         proof = self.credentials(answer.headers[name.lower()], method, uri)
         self.request(method, uri, to, [*extra, "%s: %s" % (header, proof)], body, call)
-        return self.response(seconds, method)
+        answer = self.response(seconds, method)
+        if method == "INVITE" and answer and answer.status >= 200:
+            self.acknowledge(answer, uri, call)
+        return answer
 
     def acknowledge(self, answer, uri, call):
         lines = ["ACK %s SIP/2.0" % uri, *answer.same("via", "from", "to"), "Call-ID: " + call,
@@ -121,14 +126,14 @@ class Phone:
         self.socket.sendto("\r\n".join(lines).encode(), self.pbx)
 
     def register(self, contact=None, expires=300, seconds=2.0):
-        uri = "sip:%s" % self.pbx[0]
+        uri = "sip:%s" % self.domain
         contact = contact or "sip:%s@%s" % (self.user, self.here)
-        answer = self.transact("REGISTER", uri, "sip:%s@%s" % (self.user, self.pbx[0]),
+        answer = self.transact("REGISTER", uri, "sip:%s@%s" % (self.user, self.domain),
                                ["Contact: <%s>" % contact, "Expires: %d" % expires], seconds=seconds)
         return answer.status if answer else None
 
     def invite(self, number, seconds=2.0):
-        uri = "sip:%s@%s" % (number, self.pbx[0])
+        uri = "sip:%s@%s" % (number, self.domain)
         body = "\r\n".join(["v=0", "o=- 1 1 IN IP4 %s" % self.address, "s=-",
                             "c=IN IP4 %s" % self.address, "t=0 0", "m=audio 40000 RTP/AVP 0", ""])
         answer = self.transact("INVITE", uri, uri,
@@ -136,8 +141,8 @@ class Phone:
                                 "Content-Type: application/sdp"], body, seconds)
         return answer.status if answer else None
 
-    def listen(self, seconds):
-        """The methods of the requests that came in that time; they are answered."""
+    def listen(self, seconds, until=None):
+        """The methods of the requests that came in that time, or until such a one; they are answered."""
         deadline, found = time.monotonic() + seconds, []
         while time.monotonic() < deadline:
             self.socket.settimeout(max(deadline - time.monotonic(), 0.001))
@@ -149,6 +154,8 @@ class Phone:
             if message.method:
                 found.append(message.method)
                 self.answer(message, peer)
+                if message.method == until:
+                    break
         return found
 
     def close(self):
