@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "command.h"
+#include "config_yaml.h"
+#include "create.h"
+#include "first_config.h"
+#include "words.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ASTERISK_FOLDER "/etc/asterisk"
+
+struct init {
+	const struct invocation *invocation;
+	struct asterisk_source sources[ASTERISK_FILE_COUNT];
+	struct asterisk_inventory inventory;
+	struct interface_subnet *subnets;
+	size_t subnet_count;
+	struct text files; /* that were read */
+	struct text config;
+	struct first_config_counts counts;
+	struct error error;
+};
+
+/* What is there, but could not be read, is worth a word: its extensions are missing. */
+static int read_asterisk(struct init *init)
+{
+	const char *from = init->invocation->from ? init->invocation->from : ASTERISK_FOLDER;
+	const struct asterisk_conf *confs[ASTERISK_FILE_COUNT] = {0};
+
+	if (asterisk_inventory_read(from, init->sources) < 0)
+		return error_no_memory(&init->error);
+	for (int i = 0; i < ASTERISK_ACL_CONF; i++) {
+		const struct asterisk_source *source = &init->sources[i];
+
+		confs[i] = source->conf;
+		if (source->conf)
+			text_printf(
+				&init->files, "%s%s", init->files.length ? ", " : "", source->path);
+		else if (source->error.code != -ENOENT && init->invocation->from)
+			return error_set(&init->error, source->error.code,
+				source->error.next[0] ? source->error.next
+						      : "run it as root, or let this user read it",
+				"%s", source->error.what);
+		else if (source->error.code != -ENOENT)
+			say_warning(init->invocation, "%s; its extensions are missing",
+				source->error.what);
+	}
+	if (init->files.length == 0 && init->invocation->from)
+		return error_set(&init->error, -ENOENT,
+			"name the folder of Asterisk's configuration with --from",
+			"there is neither sip.conf nor pjsip.conf in %s", from);
+	if (asterisk_inventory_make(confs, &init->inventory) < 0)
+		return error_no_memory(&init->error);
+	return 0;
+}
+
+/* A config_read_fn: the text that is about to be written. */
+static int read_text(void *context, const char *base, const char *pattern,
+	struct config_source **ret_sources, size_t *ret_count, struct error *error)
+{
+	const struct text *text = context;
+	struct config_source *source = calloc(1, sizeof(*source));
+
+	(void)base;
+	if (source) {
+		source->path = strdup(pattern);
+		source->data = strndup(text_string(text), text->length);
+		source->length = text->length;
+	}
+	if (!source || !source->path || !source->data) {
+		config_sources_free(source, source ? 1 : 0);
+		return error_no_memory(error);
+	}
+	*ret_sources = source;
+	*ret_count = 1;
+	return 0;
+}
+
+/* A first config that `check` refuses would help nobody. */
+static int verify(struct init *init)
+{
+	struct text messages = {0};
+	struct config *config = NULL;
+	int result = config_yaml_parse(
+		init->invocation->config_path, read_text, &init->config, &config, &messages);
+
+	if (result < 0)
+		error_set(&init->error, result,
+			"report this, with the files that it was made from, without passwords",
+			"the config that would be written is not good: %.*s",
+			(int)strcspn(text_string(&messages), "\n"), text_string(&messages));
+	config_free(config);
+	text_free(&messages);
+	return result;
+}
+
+static int make(struct init *init)
+{
+	int result = read_asterisk(init);
+
+	if (result == 0)
+		result = interfaces_list(&init->subnets, &init->subnet_count, &init->error);
+	if (result < 0)
+		return result;
+	first_config_print(&init->inventory, init->files.length ? text_string(&init->files) : NULL,
+		init->subnets, init->subnet_count, &init->config, &init->counts);
+	if (init->config.failed || init->files.failed)
+		return error_no_memory(&init->error);
+	return verify(init);
+}
+
+static void print_steps(const struct init *init)
+{
+	const struct first_config_counts *counts = &init->counts;
+	bool usual = strcmp(init->invocation->config_path, "/etc/sipfence/sipfence.yaml") == 0;
+	const char *path = init->invocation->config_path;
+	struct text option = {0};
+
+	if (!usual)
+		text_printf(&option, " -c %s", path);
+	printf("%s was written: %zu extension%s, %zu local subnet%s, %zu trunk%s in comments; "
+	       "mode monitor\n",
+		path, counts->extensions, words_plural((int64_t)counts->extensions),
+		counts->subnets, words_plural((int64_t)counts->subnets), counts->peers,
+		words_plural((int64_t)counts->peers));
+	if (counts->left_out > 0)
+		printf("%zu extension%s left out: letters, digits and ._+-*#@!~ are allowed\n",
+			counts->left_out, counts->left_out == 1 ? " was" : "s were");
+	printf("\nNext:\n"
+	       "  1. edit it: the names of the remote phones, your subnets, your trunks\n"
+	       "  2. sipfence%s check\n"
+	       "  3. sipfence%s doctor            what is wrong around it, and how to mend it\n"
+	       "  4. sipfence%s sync --dry-run    resolves the names, changes nothing\n"
+	       "  5. systemctl enable --now sipfence, or sipfence%s run; nobody is dropped yet\n"
+	       "  6. after a day: sipfence%s status, list who is missing, then mode: enforce\n",
+		text_string(&option), text_string(&option), text_string(&option),
+		text_string(&option), text_string(&option));
+	text_free(&option);
+}
+
+static int say_exists(const struct invocation *invocation)
+{
+	struct error error = {0};
+
+	error_set(&error, -EEXIST,
+		"look at what would be written with --dry-run, or name another file with -c",
+		"%s is there already; nothing was written", invocation->config_path);
+	say_problem(invocation, &error);
+	return EXIT_USAGE;
+}
+
+/* The daemon's group, so that it can read its config again. */
+static gid_t find_group(void)
+{
+	const struct group *group = geteuid() == 0 ? getgrnam(CONFIG_DEFAULT_USER) : NULL;
+
+	return group ? group->gr_gid : CREATE_OWN_GROUP;
+}
+
+static int write_config(struct init *init)
+{
+	int result = create_file(init->invocation->config_path, text_string(&init->config),
+		init->config.length, find_group(), &init->error);
+
+	if (result == CREATE_EXISTS)
+		return say_exists(init->invocation);
+	if (result < 0) {
+		say_error(init->invocation, &init->error);
+		return EXIT_REFUSED;
+	}
+	if (init->inventory.not_followed > 0)
+		say_warning(init->invocation,
+			"%zu line(s) of Asterisk's files could not be followed (#exec, or an "
+			"#include of a file that cannot be read): extensions may be missing",
+			init->inventory.not_followed);
+	if (init->invocation->verbosity >= 0)
+		print_steps(init);
+	return EXIT_DONE;
+}
+
+int command_init(const struct invocation *invocation)
+{
+	struct init *init;
+	struct stat status;
+	int code = EXIT_REFUSED;
+
+	if (!invocation->dry_run && lstat(invocation->config_path, &status) == 0)
+		return say_exists(invocation);
+	init = calloc(1, sizeof(*init));
+	if (!init) {
+		say_problem(invocation, &(struct error){.what = "out of memory"});
+		return EXIT_REFUSED;
+	}
+	init->invocation = invocation;
+	if (make(init) < 0) {
+		say_error(invocation, &init->error);
+		code = init->error.code == -ENOENT ? EXIT_USAGE : EXIT_REFUSED;
+	} else if (invocation->dry_run) {
+		fwrite(init->config.data, 1, init->config.length, stdout);
+		code = EXIT_DONE;
+	} else {
+		code = write_config(init);
+	}
+	asterisk_inventory_clear(&init->inventory);
+	asterisk_inventory_clear_sources(init->sources);
+	free(init->subnets);
+	text_free(&init->files);
+	text_free(&init->config);
+	free(init);
+	return code;
+}
