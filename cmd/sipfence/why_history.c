@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "why_history.h"
+#include "client.h"
+#include "history_file.h"
+#include "words.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { ENTRIES_MOST = 20, FORMER_SHOWN = 5 };
+
+static json_t *make_time(int64_t when)
+{
+	struct text text = {0};
+	json_t *value;
+
+	if (when == INT64_MAX || when == INT64_MIN)
+		return json_null();
+	history_print_time(when, &text);
+	value = text.failed ? NULL : json_string(text_string(&text));
+	text_free(&text);
+	return value;
+}
+
+static json_t *make_entry(const struct history_entry *entry)
+{
+	struct text id = {0}, host = {0};
+	json_t *object = NULL;
+
+	text_escaped(&id, entry->id, strlen(entry->id));
+	text_escaped(&host, entry->host, strlen(entry->host));
+	if (!id.failed && !host.failed)
+		object = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "kind",
+			entry->kind == OWNER_EXTENSION ? "extension" : "peer", "id",
+			text_string(&id), "host", text_string(&host), "from",
+			make_time(entry->from), "to", make_time(entry->to), "from_after",
+			make_time(entry->from_after), "to_after", make_time(entry->to_after));
+	text_free(&id);
+	text_free(&host);
+	return object;
+}
+
+/* The latest first. */
+static json_t *make_entries(const struct history *history, const struct addr *addr)
+{
+	json_t *list = json_array();
+
+	for (size_t i = history_count(history); list && i > 0; i--) {
+		const struct history_entry *entry = history_entry(history, i - 1);
+
+		if (json_array_size(list) == ENTRIES_MOST)
+			break;
+		if (prefix_contains(&entry->prefix, addr) &&
+			json_array_append_new(list, make_entry(entry)) < 0) {
+			json_decref(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
+bool why_add_history(const struct invocation *invocation, json_t *why)
+{
+	const char *what = answer_string(why, "what");
+	struct history *history = NULL;
+	struct error error = {0};
+	char path[PATH_MAX];
+	struct addr addr;
+	json_t *list = json_null();
+
+	if (!addr_parse(what, strlen(what), &addr))
+		return true;
+	if (snprintf(path, sizeof(path), "%s/history", invocation->state_dir) < (int)sizeof(path) &&
+		history_file_load(path, &history, &error) >= 0)
+		list = make_entries(history, &addr);
+	history_free(history);
+	return json_object_set_new(why, "history", list) == 0;
+}
+
+static bool is_same(const json_t *entry, const json_t *owner)
+{
+	static const char *const keys[] = {"kind", "id", "host"};
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		if (strcmp(answer_string(entry, keys[i]), answer_string(owner, keys[i])) != 0)
+			return false;
+	}
+	return true;
+}
+
+static bool is_over(const json_t *entry)
+{
+	return !json_is_null(json_object_get(entry, "to"));
+}
+
+/* Nobody was recording when it began: it was between these two times, or at any time before. */
+static bool began_before(const json_t *entry)
+{
+	return answer_time(entry, "from_after") != answer_time(entry, "from");
+}
+
+int64_t why_since(const json_t *why, const json_t *owner, bool *ret_by)
+{
+	const json_t *list = answer_list(why, "history");
+
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *entry = json_array_get(list, i);
+
+		if (is_over(entry) || !is_same(entry, owner))
+			continue;
+		*ret_by = began_before(entry);
+		return answer_time(entry, "from");
+	}
+	return 0;
+}
+
+void why_print_former(const json_t *why)
+{
+	const json_t *list = answer_list(why, "history");
+	size_t shown = 0;
+	struct text line = {0};
+
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *entry = json_array_get(list, i);
+
+		if (!is_over(entry))
+			continue;
+		if (shown++ == FORMER_SHOWN) {
+			printf("- and others before (sipfence history %s)\n",
+				answer_string(why, "what"));
+			break;
+		}
+		text_clear(&line);
+		words_owner(entry, &line);
+		text_printf(&line, " had it by %s from ", answer_string(entry, "host"));
+		words_time(answer_time(entry, "from"), &line);
+		text_puts(&line, began_before(entry) ? ", or before, to " : " to ");
+		words_time(answer_time(entry, "to"), &line);
+		printf("- formerly: %s\n", text_string(&line));
+	}
+	text_free(&line);
+}
