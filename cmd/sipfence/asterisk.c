@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "asterisk_work.h"
+#include "client.h"
 #include "json_put.h"
 #include "privilege.h"
 #include "replace.h"
@@ -13,42 +14,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-enum { LOAD_TRIES = 5 };
-
-/* --- What is known --- */
-
-static bool same_file(const struct stat *a, const struct stat *b)
-{
-	return a->st_ino == b->st_ino && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
-/* A daemon that saves its state meanwhile ends its journal: what was read would be neither of the
- * two. */
-static int load_known(const struct invocation *invocation, struct offline *offline)
-{
-	char path[PATH_MAX];
-	int code = EXIT_DONE;
-
-	if (snprintf(path, sizeof(path), "%s/state", invocation->state_dir) >= (int)sizeof(path)) {
-		say_usage(invocation, "--state-dir is too long");
-		return EXIT_USAGE;
-	}
-	for (int i = 0; i < LOAD_TRIES; i++) {
-		struct stat before = {0}, after = {0};
-
-		stat(path, &before);
-		code = offline_load(invocation, offline);
-		if (code != EXIT_DONE)
-			return code;
-		stat(path, &after);
-		if (same_file(&before, &after) || i + 1 == LOAD_TRIES)
-			break;
-		offline_clear(offline);
-	}
-	return code;
-}
 
 /* --- Asking Asterisk --- */
 
@@ -315,6 +280,29 @@ static int check_config_owner(const struct asterisk_work *work, struct error *er
 		path, user.name);
 }
 
+/* One writes the file: what a daemon is going to write next may be newer than what is saved. */
+static int check_no_keeper(const struct asterisk_work *work, struct error *error)
+{
+	const struct control_request request = {.kind = CONTROL_STATUS};
+	const json_t *status, *asterisk;
+	json_t *answer = NULL;
+	int64_t pid;
+
+	if (!work->config->asterisk.acl ||
+		client_ask(work->invocation, &request, &answer, &(struct error){0}) != 0)
+		return 0;
+	status = json_object_get(answer, "status");
+	asterisk = json_object_get(status, "asterisk");
+	pid = answer_number(status, "pid");
+	if (answer_is(asterisk, "alive", true))
+		error_set(error, -EBUSY,
+			"sipfence status shows whether they are in force; sipfence refresh has all names asked now",
+			"the daemon (process %" PRId64 ") keeps the ACLs: it writes %s by itself",
+			pid, answer_string(asterisk, "acl_file"));
+	json_decref(answer);
+	return error->code;
+}
+
 static bool options_fit(const struct invocation *invocation)
 {
 	if (invocation->write + invocation->contacts + invocation->evict > 1) {
@@ -356,14 +344,15 @@ int command_asterisk(const struct invocation *invocation)
 		return EXIT_REFUSED;
 	}
 	work->invocation = invocation;
-	code = load_known(invocation, &work->offline);
+	code = offline_load_whole(invocation, &work->offline);
 	if (code != EXIT_DONE) {
 		free(work);
 		return code;
 	}
 	if (prepare(work, &error) < 0 ||
 		((invocation->write || invocation->contacts || invocation->evict) &&
-			check_config_owner(work, &error) < 0)) {
+			check_config_owner(work, &error) < 0) ||
+		(invocation->write && check_no_keeper(work, &error) < 0)) {
 		say_error(invocation, &error);
 		code = EXIT_REFUSED;
 	} else if (invocation->contacts || invocation->evict) {

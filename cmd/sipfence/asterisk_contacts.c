@@ -188,6 +188,8 @@ static void print_registration(const struct registration *registration, const ch
 	/* Calls that go there come back to the PBX's own network, or nowhere. */
 	if (registration->fit == ASTERISK_WRONG && addr_special(&contact->addr) == ADDR_PRIVATE)
 		text_puts(&line, "  (a private address: perhaps the phone's own, behind a NAT)");
+	if (registration->fit == ASTERISK_UNKNOWABLE && contact->has_addr)
+		text_puts(&line, "  (a name of its extension never had an address)");
 	printf("%s\n", text_string(&line));
 	text_free(&line);
 }
@@ -215,9 +217,21 @@ static void print_list(const struct invocation *invocation, const struct registr
 	fflush(stdout);
 }
 
+/* A name in the place of an address, or a name of the extension's that was never answered. */
+static size_t count_unknowable(const struct registrations *all, bool has_addr)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < all->count; i++)
+		count += all->list[i].fit == ASTERISK_UNKNOWABLE &&
+			 all->list[i].contact->has_addr == has_addr;
+	return count;
+}
+
 static void say_counts(const struct invocation *invocation, const struct registrations *all)
 {
-	size_t unknowable = count_fit(all, ASTERISK_UNKNOWABLE), evicted = 0;
+	size_t nameless = count_unknowable(all, false), unlearned = count_unknowable(all, true);
+	size_t evicted = 0;
 	char gone[64] = "";
 
 	for (size_t i = 0; i < all->count; i++)
@@ -227,13 +241,18 @@ static void say_counts(const struct invocation *invocation, const struct registr
 	say_note(invocation,
 		"%zu registration%s: %zu right, %zu wrong%s, %zu unknowable, %zu not in the config",
 		all->count, words_plural((int64_t)all->count), count_fit(all, ASTERISK_FITS),
-		count_fit(all, ASTERISK_WRONG) - evicted, gone, unknowable,
+		count_fit(all, ASTERISK_WRONG) - evicted, gone, nameless + unlearned,
 		count_fit(all, ASTERISK_UNLISTED));
-	if (unknowable > 0)
+	if (nameless > 0)
 		say_warning(invocation,
 			"%zu registration%s a name in the place of an address: where calls go to "
 			"cannot be told",
-			unknowable, unknowable == 1 ? " has" : "s have");
+			nameless, nameless == 1 ? " has" : "s have");
+	if (unlearned > 0)
+		say_warning(invocation,
+			"%zu registration%s left alone: DNS never had an address for a name of the "
+			"extension, so nobody knows where it belongs (sipfence sync asks)",
+			unlearned, unlearned == 1 ? " is" : "s are");
 	if (all->contacts.unread > 0)
 		say_warning(invocation, "%zu entr%s of Asterisk's database cannot be read",
 			all->contacts.unread, all->contacts.unread == 1 ? "y" : "ies");

@@ -103,11 +103,16 @@ static size_t say_unknown(const struct asterisk_work *work)
 bool asterisk_lacks_include(const struct asterisk_work *work, struct text *line)
 {
 	const struct asterisk_source *source = &work->setup.sources[ASTERISK_ACL_CONF];
-	const char *name = strrchr(work->config->asterisk.acl_file, '/');
+	const char *file = work->config->asterisk.acl_file, *name = strrchr(file, '/');
+	const char *folder_end = strrchr(source->path, '/');
+	size_t folder = folder_end ? (size_t)(folder_end + 1 - source->path) : 0;
 
 	if (work->setup.included || (!source->conf && source->error.code != -ENOENT))
 		return false;
-	text_printf(line, "#tryinclude %s", name ? name + 1 : work->config->asterisk.acl_file);
+	/* Asterisk looks beside acl.conf. In a container that has another path. */
+	if (folder > 0 && strncmp(file, source->path, folder) == 0)
+		name = file + folder - 1;
+	text_printf(line, "#tryinclude %s", name ? name + 1 : file);
 	return true;
 }
 

@@ -18,7 +18,8 @@ enum {
 
 static int timeout_of(enum control_kind kind)
 {
-	return kind == CONTROL_STATUS || kind == CONTROL_WHY ? SHORT_MS : LONG_MS;
+	return kind == CONTROL_STATUS || kind == CONTROL_METRICS || kind == CONTROL_WHY ? SHORT_MS
+											: LONG_MS;
 }
 
 /* --- strings that may meet a terminal --- */
@@ -93,7 +94,8 @@ static bool make_printable(json_t *root)
 		for (void *at = json_object_iter(value); done && at;
 			at = json_object_iter_next(value, at))
 			done = look_at(&pending, json_object_iter_value(at),
-				strcmp(json_object_iter_key(at), "error") == 0);
+				strcmp(json_object_iter_key(at), "error") == 0 ||
+					strcmp(json_object_iter_key(at), "metrics") == 0);
 	}
 	free(pending.list);
 	return done;

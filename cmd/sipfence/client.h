@@ -35,7 +35,7 @@ int client_say_refusal(const struct invocation *invocation, const json_t *answer
 json_t *client_payload(const struct invocation *invocation, const json_t *answer, const char *key);
 
 /* What there is in an answer; "", 0 or NULL where it isn't, or is of another type. All strings are
- * printable: whatever else was sent stands as \xNN (line feeds stay in an "error"). */
+ * printable: whatever else was sent stands as \xNN (line feeds stay in "error" and "metrics"). */
 const char *answer_string(const json_t *object, const char *key);
 int64_t answer_number(const json_t *object, const char *key);
 bool answer_is(const json_t *object, const char *key, bool value);

@@ -26,7 +26,8 @@ struct invocation {
 	const char *command;
 	const char *config_path;
 	const char *state_dir, *run_dir;
-	const char *pidfile;	      /* NULL: none */
+	const char *pidfile; /* NULL: none */
+	bool syslog;
 	const char *const *arguments; /* behind the command */
 	size_t argument_count;
 	bool dry_run, diff, json, yes;
@@ -35,7 +36,11 @@ struct invocation {
 	int year;		   /* 0: not given */
 	int64_t grace;		   /* seconds; -1: not given */
 	bool write, contacts, evict, hangup;
-	int verbosity; /* -1 quiet, 0, 1 verbose */
+	const char *from; /* a folder of Asterisk's; NULL: not given */
+	bool watch, prometheus;
+	unsigned interval;    /* seconds from one drawing to the next */
+	size_t columns, rows; /* of the terminal that is drawn on; 0: find out */
+	int verbosity;	      /* -1 quiet, 0, 1 verbose */
 	bool colour_out, colour_err;
 };
 
@@ -50,6 +55,9 @@ int command_why(const struct invocation *invocation);
 int command_history(const struct invocation *invocation);
 int command_audit(const struct invocation *invocation);
 int command_asterisk(const struct invocation *invocation);
+int command_export(const struct invocation *invocation);
+int command_doctor(const struct invocation *invocation);
+int command_init(const struct invocation *invocation);
 
 /* stderr: "sipfence: error: what" and "  next" below; with --json a document on stdout as well. */
 void say_error(const struct invocation *invocation, const struct error *error);

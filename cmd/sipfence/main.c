@@ -3,6 +3,7 @@
 #include "duration.h"
 #include "privilege.h"
 #include "text.h"
+#include "watch.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -23,7 +24,10 @@ enum command_bit {
 	AUDIT = 256,
 	HISTORY = 512,
 	ASTERISK = 1024,
-	ALL = 2047,
+	DOCTOR = 2048,
+	INIT = 4096,
+	EXPORT = 8192,
+	ALL = 16383,
 };
 
 enum { ANY_NUMBER = 100000 };
@@ -36,6 +40,8 @@ static const struct command {
 	size_t least, most;   /* number of arguments */
 	const char *summary;
 } commands[] = {
+	{"init", INIT, command_init, NULL, 0, 0,
+		"write a first config, with the extensions in Asterisk's files; never over one"},
 	{"check", CHECK, command_check, NULL, 0, 0,
 		"read the config; print its errors, or a summary"},
 	{"sync", SYNC, command_sync, NULL, 0, 0,
@@ -56,6 +62,10 @@ static const struct command {
 		"who registered from where it was not, by Asterisk's logs"},
 	{"asterisk", ASTERISK, command_asterisk, NULL, 0, 0,
 		"print or write an ACL for each extension; list or evict registrations that do not fit"},
+	{"export", EXPORT, command_export, "SYSTEM", 1, 2,
+		"print or write the same ACLs for kamailio or freeswitch"},
+	{"doctor", DOCTOR, command_doctor, NULL, 0, 0,
+		"look around: what is wrong on this machine, and the line that mends it"},
 	{"remove", REMOVE, command_remove, NULL, 0, 0,
 		"take the table out of the kernel; a running daemon does it, and ends"},
 };
@@ -76,6 +86,7 @@ enum option_id {
 	OPTION_YES,
 	OPTION_CONFIRM,
 	OPTION_PIDFILE,
+	OPTION_SYSLOG,
 	OPTION_SINCE,
 	OPTION_UNTIL,
 	OPTION_YEAR,
@@ -84,6 +95,10 @@ enum option_id {
 	OPTION_CONTACTS,
 	OPTION_EVICT,
 	OPTION_HANGUP,
+	OPTION_FROM,
+	OPTION_WATCH,
+	OPTION_INTERVAL,
+	OPTION_PROMETHEUS,
 	OPTION_VERSION,
 };
 
@@ -102,17 +117,19 @@ static const struct option_row {
 	{OPTION_VERBOSE, "verbose", NULL, ALL, "say more"},
 	{OPTION_QUIET, "quiet", NULL, ALL, "say errors and warnings only"},
 	{OPTION_COLOR, "color", "WHEN", ALL, "auto, always or never"},
-	{OPTION_DRY_RUN, "dry-run", NULL, SYNC,
-		"print the ruleset as a script for `nft -f`; change nothing"},
+	{OPTION_DRY_RUN, "dry-run", NULL, SYNC | INIT,
+		"print the ruleset as a script for `nft -f`, or the first config; change nothing"},
 	{OPTION_DIFF, "diff", NULL, SYNC, "print what would change; change nothing"},
 	{OPTION_JSON, "json", NULL,
-		CHECK | SYNC | STATUS | REFRESH | RELOAD | WHY | AUDIT | HISTORY | ASTERISK,
+		CHECK | SYNC | STATUS | REFRESH | RELOAD | WHY | AUDIT | HISTORY | ASTERISK |
+			DOCTOR,
 		"print one JSON document"},
 	{OPTION_YES, "yes", NULL, SYNC, "enforce although unlisted sources talk to the ports now"},
 	{OPTION_CONFIRM, "confirm", "TIME", SYNC,
 		"take the change back unless you confirm it at the terminal in that time"},
 	{OPTION_PIDFILE, "pidfile", "FILE", RUN,
 		"write the process number there; removed at the end"},
+	{OPTION_SYSLOG, "syslog", NULL, RUN, "log to syslog instead of standard error"},
 	{OPTION_SINCE, "since", "TIME", AUDIT | HISTORY,
 		"only from then on: 2d (ago), yesterday, 10:55, 2026-11-22, \"2026-11-22 10:55\""},
 	{OPTION_UNTIL, "until", "TIME", HISTORY, "only until then"},
@@ -120,12 +137,16 @@ static const struct option_row {
 		"of the first line, where its dates have none (default: by the files' times)"},
 	{OPTION_GRACE, "grace", "TIME", AUDIT,
 		"so close to a change of address the other one is no finding (default: 15m)"},
-	{OPTION_WRITE, "write", NULL, ASTERISK,
-		"write the ACLs, have Asterisk reload them, and read them back"},
+	{OPTION_WRITE, "write", NULL, ASTERISK | EXPORT,
+		"write the file; have Asterisk reload its ACLs, and read them back"},
 	{OPTION_CONTACTS, "contacts", NULL, ASTERISK,
 		"list registrations that do not fit the ACLs"},
 	{OPTION_EVICT, "evict", NULL, ASTERISK, "throw them out"},
 	{OPTION_HANGUP, "hangup", NULL, ASTERISK, "and end the calls of these extensions"},
+	{OPTION_FROM, "from", "DIR", INIT, "where Asterisk's files are (default: /etc/asterisk)"},
+	{OPTION_WATCH, "watch", NULL, STATUS, "draw it again and again, until q or ^C"},
+	{OPTION_INTERVAL, "interval", "TIME", STATUS, "from one drawing to the next (default: 2s)"},
+	{OPTION_PROMETHEUS, "prometheus", NULL, STATUS, "print metrics for Prometheus"},
 	{OPTION_HELP, "help", NULL, ALL, "print this"},
 	{OPTION_VERSION, "version", NULL, ALL, "print the version"},
 };
@@ -202,7 +223,7 @@ struct request {
 	struct invocation invocation;
 	const char *colour;
 	bool help, version;
-	unsigned used; /* bit i: options[i] was given */
+	uint64_t used; /* bit i: options[i] was given */
 };
 
 static bool take_year(struct invocation *invocation, const char *argument)
@@ -225,6 +246,20 @@ static bool take_grace(struct invocation *invocation, const char *argument)
 		return true;
 	}
 	say_usage(invocation, "--grace takes a time, as in 15m or 0s, not `%s`", argument);
+	return false;
+}
+
+static bool take_interval(struct invocation *invocation, const char *argument)
+{
+	int64_t milliseconds;
+
+	if (duration_parse(argument, strlen(argument), &milliseconds) == DURATION_OK &&
+		milliseconds >= 1000 && milliseconds <= 3600 * 1000) {
+		invocation->interval = (unsigned)(milliseconds / 1000);
+		return true;
+	}
+	say_usage(
+		invocation, "--interval takes a time from 1s to 1h, as in 5s, not `%s`", argument);
 	return false;
 }
 
@@ -276,6 +311,8 @@ static bool take_option(struct request *request, int id, const char *argument)
 	case OPTION_PIDFILE:
 		invocation->pidfile = argument;
 		return true;
+	case OPTION_SYSLOG:
+		return invocation->syslog = true;
 	case OPTION_SINCE:
 		invocation->since = argument;
 		return true;
@@ -294,6 +331,15 @@ static bool take_option(struct request *request, int id, const char *argument)
 		return invocation->evict = true;
 	case OPTION_HANGUP:
 		return invocation->hangup = true;
+	case OPTION_FROM:
+		invocation->from = argument;
+		return true;
+	case OPTION_WATCH:
+		return invocation->watch = true;
+	case OPTION_INTERVAL:
+		return take_interval(invocation, argument);
+	case OPTION_PROMETHEUS:
+		return invocation->prometheus = true;
 	case OPTION_HELP:
 		return request->help = true;
 	case OPTION_VERSION:
@@ -335,7 +381,7 @@ static bool parse_options(struct request *request, int argc, char **argv)
 			say_unknown_option(&request->invocation, argv[optind - 1]);
 			return false;
 		}
-		request->used |= 1u << (row - options);
+		request->used |= UINT64_C(1) << (row - options);
 		if (!take_option(request, id, optarg))
 			return false;
 	}
@@ -353,6 +399,11 @@ static bool options_fit(const struct request *request, const struct command *com
 	}
 	if (request->invocation.dry_run && request->invocation.diff) {
 		say_usage(&request->invocation, "--dry-run and --diff: choose one");
+		return false;
+	}
+	if (request->invocation.json + request->invocation.watch + request->invocation.prometheus >
+		1) {
+		say_usage(&request->invocation, "--json, --watch and --prometheus: choose one");
 		return false;
 	}
 	if (request->invocation.confirm &&
@@ -427,6 +478,7 @@ int main(int argc, char **argv)
 				.state_dir = "/var/lib/sipfence",
 				.run_dir = "/run/sipfence",
 				.grace = -1,
+				.interval = WATCH_SECONDS,
 			},
 		.colour = "auto",
 	};

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+enum { LOAD_TRIES = 5 };
+
 /* There must be a state file that can be read: without one nothing is known. */
 static int look(const char *path, int64_t *ret_saved, struct error *error)
 {
@@ -59,7 +61,10 @@ static void look_at_table(struct offline *offline)
 	struct error error = {0};
 	int present = kernel_open(&kernel, &error);
 
-	if (present == 0)
+	/* Another's table is looked for with its sets. */
+	if (present == 0 && offline->config->sets_only)
+		present = 1;
+	else if (present == 0)
 		present = kernel_has_table(kernel, offline->config->table, &error);
 	view->no_table = present == 0;
 	if (present > 0 && cycle_ruleset(cycle, &error) == 0 &&
@@ -69,7 +74,8 @@ static void look_at_table(struct offline *offline)
 		view->no_table = !cycle->observed->present;
 		if (cycle->observed->present)
 			view->in_force = cycle->observed;
-		view->differs = strcmp(cycle->observed->shape, text_string(&cycle->shape)) != 0;
+		view->differs = cycle->observed->misfit ||
+				strcmp(cycle->observed->shape, text_string(&cycle->shape)) != 0;
 	}
 	kernel_close(kernel);
 }
@@ -122,6 +128,38 @@ int offline_load(const struct invocation *invocation, struct offline *ret_offlin
 	say_error(invocation, &error);
 	offline_clear(ret_offline);
 	return EXIT_REFUSED;
+}
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_ino == b->st_ino && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* A daemon that saves its state meanwhile ends its journal: what was read would be neither of the
+ * two. */
+int offline_load_whole(const struct invocation *invocation, struct offline *ret_offline)
+{
+	char path[PATH_MAX];
+	int code = EXIT_DONE;
+
+	if (snprintf(path, sizeof(path), "%s/state", invocation->state_dir) >= (int)sizeof(path)) {
+		say_usage(invocation, "--state-dir is too long");
+		return EXIT_USAGE;
+	}
+	for (int i = 0; i < LOAD_TRIES; i++) {
+		struct stat before = {0}, after = {0};
+
+		stat(path, &before);
+		code = offline_load(invocation, ret_offline);
+		if (code != EXIT_DONE)
+			return code;
+		stat(path, &after);
+		if (same_file(&before, &after) || i + 1 == LOAD_TRIES)
+			break;
+		offline_clear(ret_offline);
+	}
+	return code;
 }
 
 void offline_clear(struct offline *offline)

@@ -15,6 +15,8 @@ struct offline {
 
 /* EXIT_DONE, or the exit code after a message. */
 int offline_load(const struct invocation *invocation, struct offline *ret_offline);
+/* The same beside a daemon that may save its state meanwhile: what is loaded is of one moment. */
+int offline_load_whole(const struct invocation *invocation, struct offline *ret_offline);
 void offline_clear(struct offline *offline);
 
 #endif

@@ -5,9 +5,12 @@
 #include "confine.h"
 #include "daemon.h"
 #include "files.h"
+#include "helper_asterisk.h"
 #include "lock.h"
+#include "pbx.h"
 #include "privilege.h"
 #include "program.h"
+#include "system_log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,13 +23,16 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define RESOLV_CONF "/etc/resolv.conf"
 
-/* Where the log goes: stderr, a line an event. */
+/* Where the log goes, a line an event: to stderr, or to syslog, and then what syslog does not take
+ * to stderr. */
 struct log {
 	enum event_level most; /* what is less important is left out */
+	int syslog;	       /* a socket (edge/system_log.h); negative: none */
 	bool journal; /* it is read by systemd's journal, which takes a priority in front */
 	unsigned long left_out; /* lines that nobody would take */
 };
@@ -63,7 +69,7 @@ static bool try_write(const struct text *line)
 	return write(STDERR_FILENO, line->data, line->length) >= 0;
 }
 
-static bool write_line(const struct log *log, enum event_level level, const char *event)
+static bool write_stderr(const struct log *log, enum event_level level, const char *event)
 {
 	struct text line = {0};
 	bool written;
@@ -78,6 +84,13 @@ static bool write_line(const struct log *log, enum event_level level, const char
 	return written;
 }
 
+static bool write_line(const struct log *log, enum event_level level, const char *event)
+{
+	if (log->syslog < 0)
+		return write_stderr(log, level, event);
+	return system_log_send(log->syslog, level, time(NULL), event) == 0;
+}
+
 static void log_event(void *context, const struct event *event)
 {
 	struct log *log = context;
@@ -88,8 +101,11 @@ static void log_event(void *context, const struct event *event)
 	snprintf(note, sizeof(note), "event=left-out lines=%lu", log->left_out);
 	if (log->left_out && write_line(log, EVENT_WARNING, note))
 		log->left_out = 0;
-	if (log->left_out || !write_line(log, event->level, text_string(&event->line)))
-		log->left_out++;
+	if (!log->left_out && write_line(log, event->level, text_string(&event->line)))
+		return;
+	log->left_out++;
+	if (log->syslog >= 0)
+		write_stderr(log, event->level, text_string(&event->line));
 }
 
 static bool join(const struct invocation *invocation, char path[PATH_MAX], const char *folder,
@@ -138,6 +154,8 @@ struct start {
 	struct privilege_user user; /* whom the daemon runs as */
 	struct error user_error;    /* why it is not whom the config names */
 	struct error state_error;   /* why nothing can be saved */
+	struct error refusal;	    /* why the daemon ends */
+	struct log log;
 	char state_path[PATH_MAX], control_path[PATH_MAX], kept_path[PATH_MAX];
 };
 
@@ -246,32 +264,50 @@ static int shut_off(const struct invocation *invocation, const struct start *sta
 	return 0;
 }
 
-/* Before the privileges are gone. */
-static void start_helper(const struct invocation *invocation, const struct start *start,
-	struct daemon_options *options)
+/* Whose word the config is. Negative: nobody's who may say what is run; `what` does not happen. */
+static int check_config_owner(const struct invocation *invocation, const char *what,
+	uid_t *ret_owner, struct error *error)
 {
-	const char *const *on_change = start->config->on_change;
 	struct stat status;
 
-	if (!on_change)
-		return;
-	if (stat(invocation->config_path, &status) < 0) {
-		error_set(&options->helper_problem, -errno, "",
-			"no hooks are run: cannot look at %s: %s", invocation->config_path,
-			strerror(errno));
-		return;
-	}
-	if (geteuid() == 0 && status.st_uid != 0) {
-		error_set(&options->helper_problem, -EPERM,
+	if (stat(invocation->config_path, &status) < 0)
+		return error_set(error, -errno, "", "%s: cannot look at %s: %s", what,
+			invocation->config_path, strerror(errno));
+	if (geteuid() == 0 && status.st_uid != 0)
+		return error_set(error, -EPERM,
 			"chown root the config, and let the daemon's user read it by its group (chgrp, "
 			"chmod 640); then restart the daemon",
-			"no hooks are run: the config belongs to user number %lu, who could have root "
-			"run anything",
-			(unsigned long)status.st_uid);
-		return;
-	}
-	if (helper_start(on_change, status.st_uid, &options->helper, &options->helper_problem) == 0)
-		program_check(on_change[0], status.st_uid, &options->helper_problem);
+			"%s: the config belongs to user number %lu, who could have root run anything",
+			what, (unsigned long)status.st_uid);
+	*ret_owner = status.st_uid;
+	return 0;
+}
+
+static const char no_hooks[] = "no hooks are run";
+static const char no_pbx[] = "nothing is done for Asterisk";
+
+/* Before the privileges are gone. */
+static void start_helpers(const struct invocation *invocation, const struct start *start,
+	struct daemon_options *options)
+{
+	const struct config *config = start->config;
+	const char *const *on_change = config->on_change;
+	uid_t owner = 0; /* said by check_config_owner() */
+
+	if (on_change &&
+		check_config_owner(invocation, no_hooks, &owner, &options->helper_problem) == 0 &&
+		helper_start(on_change, owner, &options->helper, &options->helper_problem) == 0)
+		program_check(on_change[0], owner, &options->helper_problem);
+	if (pbx_is_wanted(config) &&
+		check_config_owner(invocation, no_pbx, &owner, &options->pbx_problem) == 0)
+		helper_asterisk_start(config, owner, &options->pbx_helper, &options->pbx_problem);
+}
+
+/* It says what is run. */
+static void distrust_kept(const char *what, struct error *error)
+{
+	error_set(error, -EPERM, "correct the config (sipfence check), then restart the daemon",
+		"%s: only the config itself may say what is run, and it is wrong", what);
 }
 
 /*
@@ -284,17 +320,15 @@ static bool load_kept(
 	if (config_load_kept(invocation->config_path, start->kept_path, &start->config) < 0)
 		return false;
 	if (start->config->on_change)
-		error_set(&options->helper_problem, -EPERM,
-			"correct the config (sipfence check), then restart the daemon",
-			"no hooks are run: only the config itself may say which program, and it is "
-			"wrong");
+		distrust_kept(no_hooks, &options->helper_problem);
+	if (pbx_is_wanted(start->config))
+		distrust_kept(no_pbx, &options->pbx_problem);
 	return true;
 }
 
 /* Folders and lock are there. */
 static int run(const struct invocation *invocation, struct start *start)
 {
-	struct log log = {.most = log_level(invocation), .journal = is_journal(STDERR_FILENO)};
 	struct daemon_options options = {
 		.version = SIPFENCE_VERSION,
 		.config_path = invocation->config_path,
@@ -305,15 +339,16 @@ static int run(const struct invocation *invocation, struct start *start)
 		.control_path = start->control_path,
 		.resolv_conf = RESOLV_CONF,
 		.log = log_event,
-		.context = &log,
+		.context = &start->log,
 		.helper = {.fd = -1},
+		.pbx_helper = {.fd = -1},
 	};
 	struct config *config;
 	struct error error = {0};
 	int code = EXIT_REFUSED, result;
 
 	if (!start->kept)
-		start_helper(invocation, start, &options);
+		start_helpers(invocation, start, &options);
 	result = write_pidfile(invocation->pidfile, &error);
 	if (result < 0)
 		goto refused;
@@ -323,7 +358,7 @@ static int run(const struct invocation *invocation, struct start *start)
 		goto out;
 	}
 	if (result == 0)
-		result = shut_off(invocation, start, &log, &error);
+		result = shut_off(invocation, start, &start->log, &error);
 	if (result == 0) {
 		config = start->config;
 		start->config = NULL;
@@ -334,8 +369,10 @@ out:
 	if (invocation->pidfile)
 		unlink(invocation->pidfile);
 refused:
-	if (result < 0)
+	if (result < 0) {
 		say_error(invocation, &error);
+		start->refusal = error;
+	}
 	return code;
 }
 
@@ -394,14 +431,43 @@ static int choose_user(const struct invocation *invocation, struct start *start)
 	return EXIT_DONE;
 }
 
+/* Who has syslog read does not see standard error, where all of it stands. */
+static void log_refusal(struct start *start, int code)
+{
+	const char *lines =
+		start->messages.length ? text_string(&start->messages) : "standard error says why";
+	struct event event;
+
+	if (start->log.syslog < 0)
+		return;
+	if (!start->refusal.code)
+		error_set(&start->refusal, -EINVAL, "run sipfence at a terminal: it says all",
+			"%.*s", (int)strcspn(lines, "\n"), lines);
+	event_begin(&event, EVENT_ERROR, "refused");
+	event_put_number(&event, "exit", code);
+	event_put(&event, "error", start->refusal.what);
+	event_put(&event, "next", start->refusal.next);
+	if (!event.line.failed)
+		log_event(&start->log, &event);
+	event_clear(&event);
+}
+
 int command_run(const struct invocation *invocation)
 {
-	struct start start = {0};
+	struct start start = {
+		.log = {.most = log_level(invocation),
+			.journal = is_journal(STDERR_FILENO),
+			.syslog = -1},
+	};
 	int lock = -1, code;
 
 	give_large_memory_back();
 	privilege_begin();
 	hold_signals();
+	if (invocation->syslog && system_log_open(&start.log.syslog, &start.refusal) < 0) {
+		say_error(invocation, &start.refusal);
+		return EXIT_REFUSED;
+	}
 	if (!join(invocation, start.state_path, invocation->state_dir, "state") ||
 		!join(invocation, start.kept_path, invocation->state_dir, "config") ||
 		!join(invocation, start.control_path, invocation->run_dir, "control"))
@@ -419,6 +485,10 @@ int command_run(const struct invocation *invocation)
 		privilege_take_folder(invocation->state_dir, &start.user, &start.state_error);
 	code = run(invocation, &start);
 out:
+	if (code != EXIT_DONE)
+		log_refusal(&start, code);
+	if (start.log.syslog >= 0)
+		close(start.log.syslog);
 	if (lock >= 0)
 		close(lock);
 	config_free(start.config);

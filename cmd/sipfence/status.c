@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "client.h"
+#include "clock.h"
+#include "metrics_file.h"
 #include "offline.h"
+#include "status_asterisk.h"
+#include "status_takeovers.h"
+#include "status_traffic.h"
+#include "watch.h"
 #include "words.h"
 
 #include <errno.h>
@@ -12,10 +18,18 @@
 #include <time.h>
 #include <unistd.h>
 
-enum column { COLUMN_OWNER, COLUMN_HOST, COLUMN_ADDRESSES, COLUMN_STATE, COLUMN_AGE, COLUMN_NEXT };
+enum column {
+	COLUMN_OWNER,
+	COLUMN_HOST,
+	COLUMN_ADDRESSES,
+	COLUMN_STATE,
+	COLUMN_AGE,
+	COLUMN_NEXT,
+	COLUMN_PACKETS,
+};
 
 enum {
-	COLUMNS = COLUMN_NEXT + 1,
+	COLUMNS = COLUMN_PACKETS + 1,
 	GAP = 2,	       /* between columns */
 	NO_LIMIT = 1 << 20,    /* columns of something that is no terminal */
 	NARROWEST = 20,	       /* below it a terminal's width is not believed */
@@ -24,7 +38,8 @@ enum {
 	WIDE_ADDRESSES = 40,   /* more of them stand out of their column */
 };
 
-static const char *const titles[COLUMNS] = {"WHO", "HOST", "ADDRESSES", "STATE", "AGE", "NEXT"};
+static const char *const titles[COLUMNS] = {
+	"WHO", "HOST", "ADDRESSES", "STATE", "AGE", "NEXT", "PACKETS"};
 
 /* A line of the table. */
 struct row {
@@ -94,6 +109,13 @@ static void put_next(const struct table *table, const json_t *name, struct text 
 		words_duration(next, text);
 }
 
+/* `item`: of names or of permits. */
+static void put_packets(const json_t *item, struct text *text)
+{
+	if (json_is_integer(json_object_get(item, "packets")))
+		words_packets(answer_number(item, "packets"), text);
+}
+
 static void add_name(struct table *table, const json_t *name, const json_t *owner)
 {
 	struct row *row = add_row(table);
@@ -116,6 +138,8 @@ static void add_name(struct table *table, const json_t *name, const json_t *owne
 	row->cells[COLUMN_AGE] = take(&text, table);
 	put_next(table, name, &text);
 	row->cells[COLUMN_NEXT] = take(&text, table);
+	put_packets(name, &text);
+	row->cells[COLUMN_PACKETS] = take(&text, table);
 	words_trouble(name, &text);
 	row->trouble = take(&text, table);
 	text_free(&text);
@@ -133,8 +157,9 @@ static void add_names(struct table *table, const json_t *names)
 	}
 }
 
-static void add_fixed(
-	struct table *table, const char *kind, const char *id, const char *who, const char *where)
+/* `permit` NULL: there is none in the kernel for it. */
+static void add_fixed(struct table *table, const char *kind, const char *id, const char *who,
+	const char *where, const json_t *permit)
 {
 	struct row *row = add_row(table);
 	struct text text = {0};
@@ -149,6 +174,8 @@ static void add_fixed(
 	row->cells[COLUMN_ADDRESSES] = take(&text, table);
 	text_puts(&text, "fixed");
 	row->cells[COLUMN_STATE] = take(&text, table);
+	put_packets(permit, &text);
+	row->cells[COLUMN_PACKETS] = take(&text, table);
 	text_free(&text);
 }
 
@@ -162,7 +189,7 @@ static void add_permits(struct table *table, const json_t *permits)
 		words_owner(owner, &who);
 		table->failed |= who.failed;
 		add_fixed(table, answer_string(owner, "kind"), answer_string(owner, "id"),
-			text_string(&who), answer_string(permit, "prefix"));
+			text_string(&who), answer_string(permit, "prefix"), permit);
 		text_free(&who);
 	}
 }
@@ -178,7 +205,7 @@ static void add_local(struct table *table, const json_t *ids)
 			continue;
 		text_printf(&who, "extension %s", id);
 		table->failed |= who.failed;
-		add_fixed(table, "extension", id, text_string(&who), "local subnets");
+		add_fixed(table, "extension", id, text_string(&who), "local subnets", NULL);
 		text_free(&who);
 	}
 }
@@ -219,12 +246,14 @@ static void table_clear(struct table *table)
 
 /* --- width --- */
 
-static size_t terminal_width(void)
+static size_t terminal_width(const struct invocation *invocation)
 {
 	const char *given = getenv("COLUMNS");
 	struct winsize size;
 	long width = 0;
 
+	if (invocation->columns)
+		return invocation->columns;
 	if (!isatty(STDOUT_FILENO))
 		return NO_LIMIT;
 	if (given)
@@ -279,6 +308,8 @@ static void fit(struct table *table)
 		table->widths[COLUMN_NEXT] = 0;
 	if (total_width(table) > table->terminal)
 		table->widths[COLUMN_AGE] = 0;
+	if (total_width(table) > table->terminal)
+		table->widths[COLUMN_PACKETS] = 0;
 	shrink(table, COLUMN_ADDRESSES, 2 * NARROW_ADDRESSES);
 	shrink(table, COLUMN_HOST, 2 * NARROW_HOST);
 	shrink(table, COLUMN_ADDRESSES, NARROW_ADDRESSES);
@@ -413,8 +444,10 @@ static void print_totals(const json_t *status)
 		printf("%s%" PRId64 " %s", first ? ": " : ", ", total_of(status, i), states[i]);
 		first = false;
 	}
-	printf("; %zu fixed %s\n", fixed,
+	printf("; %zu fixed %s", fixed,
 		fixed == 1 ? "address or prefix" : "addresses and prefixes");
+	status_print_dropped(status);
+	putchar('\n');
 }
 
 /* Databases that are in the state: no answer counts that needs them. */
@@ -470,6 +503,7 @@ static void print_problems(const struct invocation *invocation, const json_t *st
 	const char *refused = answer_string(status, "refused");
 	struct text line = {0};
 
+	takeovers_print(invocation, status, time(NULL));
 	if (*refused) {
 		text_printf(&line,
 			"the config on the disk was refused, a former one is in force: %s; correct "
@@ -493,6 +527,7 @@ static void print_problems(const struct invocation *invocation, const json_t *st
 			"DNS answers no question now: known addresses are held");
 	text_free(&line);
 	print_hooks(invocation, status);
+	status_print_asterisk_problems(invocation, status);
 	print_databases(invocation, json_object_get(status, "geoip"));
 }
 
@@ -502,20 +537,28 @@ static void print_monitor(const struct invocation *invocation, const json_t *sta
 		warn_line(invocation, "\033[33m", "mode monitor: nobody is dropped");
 }
 
+/* "the sets in table inet filter", or "table inet sipfence" */
+static void put_table(const json_t *status, struct text *line)
+{
+	text_printf(line, "%stable %s %s",
+		strcmp(answer_string(status, "mode"), "sets-only") == 0 ? "the sets in " : "",
+		answer_string(status, "family"), answer_string(status, "table"));
+}
+
 static void print_daemon(const json_t *status)
 {
-	const char *table = answer_string(status, "table");
 	bool owned = strcmp(answer_string(status, "lock"), "owned") == 0;
 	struct text since = {0};
 
 	words_time(answer_time(status, "started"), &since);
+	text_puts(&since, ", ");
+	put_table(status, &since);
 	if (answer_is(status, "table_right", true))
-		printf("running since %s, table inet %s in force, %s, mode %s\n",
-			text_string(&since), table,
+		printf("running since %s in force, %s, mode %s\n", text_string(&since),
 			owned ? "owned" : "changes by others are repaired",
 			answer_string(status, "mode"));
 	else
-		printf("running since %s, mode %s\n", text_string(&since),
+		printf("running since %s not in force, mode %s\n", text_string(&since),
 			answer_string(status, "mode"));
 	text_free(&since);
 }
@@ -523,8 +566,8 @@ static void print_daemon(const json_t *status)
 static void print_no_daemon(const struct invocation *invocation, const json_t *status)
 {
 	int64_t saved = answer_time(status, "saved");
-	const char *table = answer_string(status, "table");
 	const char *mode = answer_string(status, "mode");
+	bool sets_only = strcmp(mode, "sets-only") == 0;
 	bool of_table = strcmp(answer_string(status, "mode_of"), "table") == 0;
 	struct text line = {0};
 
@@ -537,21 +580,27 @@ static void print_no_daemon(const struct invocation *invocation, const json_t *s
 	text_clear(&line);
 	if (answer_is(status, "table_right", false) && !of_table) {
 		text_printf(&line,
-			"there is no table inet %s in the kernel: nobody is kept out (mode %s by "
-			"the config)",
-			table, mode);
+			"there is no table %s %s in the kernel%s (mode %s by the config)",
+			answer_string(status, "family"), answer_string(status, "table"),
+			sets_only ? "" : ": nobody is kept out", mode);
 		warn_line(invocation, "\033[31m", text_string(&line));
 	} else if (answer_is(status, "table_right", false)) {
+		put_table(status, &line);
 		text_printf(&line,
-			"table inet %s in the kernel, mode %s, is not that of the config, which is "
-			"not in force (mode %s): sipfence sync, or start the daemon",
-			table, mode, answer_string(status, "config_mode"));
+			" in the kernel, mode %s, %s of the config, which is not in force (mode "
+			"%s): sipfence sync, or start the daemon",
+			mode, sets_only ? "are not those" : "is not that",
+			answer_string(status, "config_mode"));
 		warn_line(invocation, "\033[31m", text_string(&line));
 	} else if (invocation->verbosity >= 0) {
-		printf(of_table ? "table inet %s is in the kernel, mode %s\n"
-				: "table inet %s could not be looked at (run it as root); by the "
-				  "config: mode %s\n",
-			table, mode);
+		put_table(status, &line);
+		if (of_table)
+			printf("%s %s in the kernel, mode %s\n", text_string(&line),
+				sets_only ? "are" : "is", mode);
+		else
+			printf("%s could not be looked at (run it as root); by the config: mode "
+			       "%s\n",
+				text_string(&line), mode);
 	}
 	text_free(&line);
 }
@@ -577,7 +626,7 @@ static void print_details(const json_t *status)
 static int print_table(const struct invocation *invocation, const json_t *status, bool daemon)
 {
 	struct table table = {.invocation = invocation,
-		.terminal = terminal_width(),
+		.terminal = terminal_width(invocation),
 		.now = time(NULL),
 		.daemon = daemon};
 	struct error error = {0};
@@ -597,8 +646,10 @@ static int print_table(const struct invocation *invocation, const json_t *status
 	fit(&table);
 	if (daemon)
 		print_problems(invocation, status);
-	if (daemon && invocation->verbosity >= 0)
+	if (daemon && invocation->verbosity >= 0) {
 		print_daemon(status);
+		status_print_asterisk(status);
+	}
 	if (!daemon)
 		print_no_daemon(invocation, status);
 	if (invocation->verbosity >= 0)
@@ -610,6 +661,10 @@ static int print_table(const struct invocation *invocation, const json_t *status
 		putchar('\n');
 	}
 	print_rows(&table);
+	if (invocation->watch)
+		fputs(WATCH_TAIL, stdout);
+	status_print_kept_out(
+		invocation, status, invocation->rows ? invocation->rows / 3 : SIZE_MAX);
 	table_clear(&table);
 	return EXIT_DONE;
 }
@@ -624,7 +679,8 @@ static int exit_code_of(const json_t *status)
 			return EXIT_UNSURE;
 	}
 	if (answer_is(status, "table_right", false) || answer_is(status, "save_failing", true) ||
-		*answer_string(status, "refused") || hooks_are_wrong(status))
+		*answer_string(status, "refused") || hooks_are_wrong(status) ||
+		status_asterisk_is_wrong(status) || takeovers_are_wrong(status, time(NULL)))
 		return EXIT_UNSURE;
 	for (size_t i = 0; i < json_array_size(json_object_get(status, "geoip")); i++) {
 		if (is_useless(json_array_get(json_object_get(status, "geoip"), i)))
@@ -640,6 +696,13 @@ static int report(const struct invocation *invocation, json_t *answer, bool daem
 
 	if (!status)
 		return EXIT_REFUSED;
+	if (!status_add_traffic(invocation, status)) {
+		struct error error = {0};
+
+		error_no_memory(&error);
+		say_error(invocation, &error);
+		return EXIT_REFUSED;
+	}
 	code = exit_code_of(status);
 	if (!invocation->json) {
 		int result = print_table(invocation, status, daemon);
@@ -681,7 +744,50 @@ static int answer_offline(const struct invocation *invocation, json_t **ret_answ
 	return EXIT_REFUSED;
 }
 
-int command_status(const struct invocation *invocation)
+/* The metrics of the same, where no daemon runs. */
+static int metrics_offline(const struct invocation *invocation)
+{
+	struct offline offline;
+	struct text text = {0};
+	struct error error = {0};
+	int code = offline_load(invocation, &offline);
+
+	if (code != EXIT_DONE)
+		return code;
+	if (metrics_make(&offline.view, NULL, clock_wall(), &text) == 0) {
+		fputs(text_string(&text), stdout);
+	} else {
+		error_no_memory(&error);
+		say_error(invocation, &error);
+		code = EXIT_REFUSED;
+	}
+	text_free(&text);
+	offline_clear(&offline);
+	return code;
+}
+
+static int show_metrics(const struct invocation *invocation)
+{
+	struct control_request request = {.kind = CONTROL_METRICS};
+	struct error error = {0};
+	json_t *answer = NULL;
+	int code = EXIT_DONE, result = client_ask(invocation, &request, &answer, &error);
+
+	if (result == CLIENT_NO_DAEMON)
+		return metrics_offline(invocation);
+	if (result < 0) {
+		say_error(invocation, &error);
+		return EXIT_REFUSED;
+	}
+	if (answer_is(answer, "ok", true))
+		fputs(answer_string(answer, "metrics"), stdout);
+	else
+		code = client_say_refusal(invocation, answer);
+	json_decref(answer);
+	return code;
+}
+
+static int show(const struct invocation *invocation)
 {
 	struct control_request request = {.kind = CONTROL_STATUS};
 	struct error error = {0};
@@ -703,4 +809,11 @@ int command_status(const struct invocation *invocation)
 		code = client_say_refusal(invocation, answer);
 	json_decref(answer);
 	return code;
+}
+
+int command_status(const struct invocation *invocation)
+{
+	if (invocation->watch)
+		return watch_run(invocation, show);
+	return invocation->prometheus ? show_metrics(invocation) : show(invocation);
 }

@@ -5,6 +5,7 @@
 #include "cycle.h"
 #include "files.h"
 #include "lock.h"
+#include "metrics_file.h"
 #include "nft_text.h"
 #include "report.h"
 
@@ -12,9 +13,10 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { PROGRESS_FROM = 200 }; /* names */
+enum { PROGRESS_FROM = 200 /* names */, PROGRESS_MS = 100 };
 
 struct sync {
 	const struct invocation *invocation;
@@ -33,24 +35,50 @@ static bool changes_nothing(const struct invocation *invocation)
 	return invocation->dry_run || invocation->diff;
 }
 
+/* A line on the terminal that is drawn anew in its place. */
+struct progress {
+	int64_t next_ms; /* when it may be drawn again */
+	int length;	 /* of what stands there */
+};
+
+static void erase_progress(struct progress *progress)
+{
+	if (progress->length > 0)
+		fprintf(stderr, "\r%*s\r", progress->length, "");
+	progress->length = 0;
+}
+
 static void show_progress(void *context, size_t done, size_t total)
 {
-	size_t *last = context;
+	struct progress *progress = context;
+	int64_t now = clock_boot_ms();
+	struct winsize size = {0};
+	char line[80];
+	int length;
 
-	if (done == *last || (done != total && done / 100 == *last / 100))
+	if (now < progress->next_ms)
 		return;
-	*last = done;
-	fprintf(stderr, "\rresolving: %zu of %zu questions answered%s", done, total,
-		done == total ? "\n" : "");
+	progress->next_ms = now + PROGRESS_MS;
+	length = snprintf(
+		line, sizeof(line), "resolving: %zu of %zu questions answered", done, total);
+	/* A line that is wrapped could not be drawn over. */
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 &&
+		length >= size.ws_col)
+		length = snprintf(line, sizeof(line), "%zu/%zu", done, total);
+	erase_progress(progress);
+	fputs(line, stderr);
+	progress->length = length;
 }
 
 static int resolve(struct sync *sync)
 {
 	bool live = isatty(STDERR_FILENO) && sync->invocation->verbosity >= 0 &&
 		    sync->cycle.roster->host_count > PROGRESS_FROM;
-	size_t shown = 0;
-	int result = cycle_resolve(&sync->cycle, live ? show_progress : NULL, &shown, &sync->error);
+	struct progress progress = {0};
+	int result =
+		cycle_resolve(&sync->cycle, live ? show_progress : NULL, &progress, &sync->error);
 
+	erase_progress(&progress);
 	if (result == 0)
 		cycle_judge_flapping(&sync->cycle);
 	return result;
@@ -363,6 +391,33 @@ refused:
 	return EXIT_REFUSED;
 }
 
+/* For who looks at the machine by its metrics. The run is what it is, also if they can't be told.
+ */
+static void write_metrics(struct sync *sync, int code)
+{
+	const struct metrics_run run = {.ended = clock_wall(), .exit_code = code};
+	const struct view view = {
+		.version = SIPFENCE_VERSION,
+		.config = sync->config,
+		.roster = sync->cycle.roster,
+		.clock = &sync->cycle.clock,
+	};
+	struct error error = {0};
+	struct text text = {0};
+	int result = 0;
+
+	if (!sync->config->metrics_file || !view.roster || changes_nothing(sync->invocation))
+		return;
+	if (metrics_make(&view, &run, run.ended, &text) < 0)
+		result = error_no_memory(&error);
+	else
+		result = file_publish(sync->config->metrics_file, text.data, text.length, &error);
+	if (result < 0)
+		say_warning(sync->invocation, "the metrics are those of an earlier run: %s; %s",
+			error.what, error.next);
+	text_free(&text);
+}
+
 int command_sync(const struct invocation *invocation)
 {
 	struct sync sync = {.invocation = invocation, .lock = -1};
@@ -397,6 +452,7 @@ int command_sync(const struct invocation *invocation)
 	}
 	code = invocation->dry_run ? dry_run(&sync) : invocation->diff ? diff(&sync) : apply(&sync);
 out:
+	write_metrics(&sync, code);
 	cycle_clear(&sync.cycle);
 	kernel_close(sync.kernel);
 	if (sync.lock >= 0)

@@ -2,6 +2,7 @@
 #include "client.h"
 #include "offline.h"
 #include "why.h"
+#include "why_history.h"
 #include "words.h"
 
 #include <inttypes.h>
@@ -11,11 +12,13 @@
 
 /* --- addresses --- */
 
-static void print_owner(const json_t *owner)
+static void print_owner(const json_t *why, const json_t *owner)
 {
 	const char *host = answer_string(owner, "host"), *state = answer_string(owner, "state");
 	int64_t answered = answer_time(owner, "answered"), leaves = answer_time(owner, "leaves");
 	struct text line = {0};
+	bool by = false;
+	int64_t since = why_since(why, owner, &by);
 
 	words_owner(owner, &line);
 	if (*host)
@@ -37,6 +40,11 @@ static void print_owner(const json_t *owner)
 		text_puts(&line, "; it leaves at ");
 		words_time(leaves, &line);
 		text_puts(&line, strcmp(state, "replaced") == 0 ? "" : " unless DNS answers");
+	}
+	if (since) {
+		text_puts(&line, "; it has had this address since ");
+		words_time(since, &line);
+		text_puts(&line, by ? ", or before" : "");
 	}
 	printf("  for %s\n", text_string(&line));
 	text_free(&line);
@@ -65,6 +73,17 @@ static void print_verdict(
 	const char *colour = dropped ? "\033[31m" : accepted ? "\033[32m" : "\033[33m";
 	const char *words = dropped ? "is dropped at" : "may pass to", *since = "";
 
+	if (strcmp(verdict, "listed") == 0 || strcmp(verdict, "not listed") == 0) {
+		bool listed = strcmp(verdict, "listed") == 0;
+
+		printf("%s%s is %s for %s%s\n",
+			!invocation->colour_out ? ""
+			: listed		? "\033[32m"
+						: "\033[31m",
+			what, verdict, answer_string(service, "service"),
+			invocation->colour_out ? "\033[0m" : "");
+		return;
+	}
 	if (unseen)
 		words = dropped ? "would be dropped at" : "would pass to";
 	if (strcmp(verdict, "accept (no table)") == 0)
@@ -76,8 +95,9 @@ static void print_verdict(
 }
 
 static void print_service(
-	const struct invocation *invocation, const char *what, const json_t *service, bool unseen)
+	const struct invocation *invocation, const json_t *why, const json_t *service, bool unseen)
 {
+	const char *what = answer_string(why, "what");
 	const json_t *owners = answer_list(service, "owners");
 	const char *by_config = by_the_config(service);
 
@@ -85,7 +105,7 @@ static void print_service(
 	if (by_config)
 		printf("  by the config, which is not in force: %s\n", by_config);
 	for (size_t i = 0; i < json_array_size(owners); i++)
-		print_owner(json_array_get(owners, i));
+		print_owner(why, json_array_get(owners, i));
 	printf("  rule: %s\n", answer_string(service, "rule"));
 }
 
@@ -100,9 +120,10 @@ static void print_address(const struct invocation *invocation, const json_t *why
 	if (*note)
 		printf("%s is %s\n", what, note);
 	for (size_t i = 0; i < json_array_size(services); i++)
-		print_service(invocation, what, json_array_get(services, i), unseen);
+		print_service(invocation, why, json_array_get(services, i), unseen);
 	for (size_t i = 0; i < json_array_size(reasons); i++)
 		printf("- %s\n", answer_string(json_array_get(reasons, i), "text"));
+	why_print_former(why);
 	if (*next)
 		printf("%s\n", next);
 }
@@ -248,6 +269,13 @@ static int report(const struct invocation *invocation, json_t *answer)
 
 	if (!why)
 		return EXIT_REFUSED;
+	if (!why_add_history(invocation, why)) {
+		struct error error = {0};
+
+		error_no_memory(&error);
+		say_error(invocation, &error);
+		return EXIT_REFUSED;
+	}
 	if (invocation->json) {
 		json_object_set_new(why, "command", json_string(invocation->command));
 		json_object_set_new(why, "result", json_string("ok"));

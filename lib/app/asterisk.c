@@ -22,6 +22,21 @@ static int by_id(const void *a, const void *b, void *context)
 	return strcmp(owners[*(const uint32_t *)a].id, owners[*(const uint32_t *)b].id);
 }
 
+/* DNS may not have been asked yet; then nobody knows who is a stranger. */
+static void find_unlearned(const struct roster *roster, struct asterisk_acls *acls)
+{
+	for (size_t i = 0; i < roster->binding_count; i++) {
+		const struct binding *binding = &roster->bindings[i];
+		const struct lookup *lookup = roster->hosts[binding->host].lookup;
+		bool good = false;
+
+		for (int family = 0; family < FAMILY_COUNT; family++)
+			good |= lookup[family].good != 0;
+		if (!good && binding->owner < acls->count)
+			acls->unlearned[binding->owner] = true;
+	}
+}
+
 int asterisk_acls_make(const struct config *config, const struct roster *roster, int64_t now,
 	struct asterisk_acls *acls)
 {
@@ -32,7 +47,8 @@ int asterisk_acls_make(const struct config *config, const struct roster *roster,
 	acls->config = config;
 	acls->list = calloc((size_t)count + 1, sizeof(*acls->list));
 	acls->sorted = calloc((size_t)count + 1, sizeof(*acls->sorted));
-	if (!acls->list || !acls->sorted)
+	acls->unlearned = calloc((size_t)count + 1, sizeof(*acls->unlearned));
+	if (!acls->list || !acls->sorted || !acls->unlearned)
 		result = -ENOMEM;
 	for (uint32_t i = 0; i < count && result == 0; i++) {
 		result = acl_of(config, roster, i, now, &acls->list[i]);
@@ -43,6 +59,7 @@ int asterisk_acls_make(const struct config *config, const struct roster *roster,
 		asterisk_acls_clear(acls);
 		return result;
 	}
+	find_unlearned(roster, acls);
 	qsort_r(acls->sorted, count, sizeof(*acls->sorted), by_id, acls);
 	return 0;
 }
@@ -53,6 +70,7 @@ void asterisk_acls_clear(struct asterisk_acls *acls)
 		acl_clear(&acls->list[i]);
 	free(acls->list);
 	free(acls->sorted);
+	free(acls->unlearned);
 	*acls = (struct asterisk_acls){0};
 }
 
@@ -126,7 +144,9 @@ enum asterisk_fit asterisk_acls_judge(const struct asterisk_acls *acls,
 	*ret_index = index;
 	if (!contact->has_addr)
 		return ASTERISK_UNKNOWABLE;
-	return acl_permits(&acls->list[index], &contact->addr) ? ASTERISK_FITS : ASTERISK_WRONG;
+	if (acl_permits(&acls->list[index], &contact->addr))
+		return ASTERISK_FITS;
+	return acls->unlearned[index] ? ASTERISK_UNKNOWABLE : ASTERISK_WRONG;
 }
 
 const char *asterisk_fit_word(enum asterisk_fit fit)

@@ -23,6 +23,7 @@ struct asterisk_acls {
 	const struct config *config; /* not owned */
 	struct acl *list;	     /* of config->owners[i]: extensions stand in front of peers */
 	uint32_t *sorted;	     /* indices of the list, by id */
+	bool *unlearned; /* of list[i]: a name of the extension's never had an address */
 	uint32_t count;
 };
 
@@ -53,9 +54,11 @@ const char *asterisk_match_text(enum asterisk_match match);
 /* What a registration is to the ACL of its extension. */
 enum asterisk_fit {
 	ASTERISK_FITS = 0,
-	ASTERISK_WRONG,	     /* its address is not permitted: evict it */
-	ASTERISK_UNKNOWABLE, /* its host is a name: where calls go to can't be told */
-	ASTERISK_UNLISTED    /* the config has no such extension */
+	ASTERISK_WRONG, /* its address is not permitted: evict it */
+	/* Its host is a name: where calls go to can't be told. Or it is not permitted, but one of
+	 * the extension's names never had an address: where it belongs can't be told yet. */
+	ASTERISK_UNKNOWABLE,
+	ASTERISK_UNLISTED /* the config has no such extension */
 };
 /* *ret_index: of its extension, unless it is unlisted. */
 enum asterisk_fit asterisk_acls_judge(const struct asterisk_acls *acls,

@@ -154,14 +154,15 @@ struct acl_reader {
 	bool included;
 };
 
-/* In a container or a chroot the file has another path, but the same name. */
-static bool is_acl_file(const char *acl_file, const char *path)
+/* `path`: where `pattern` points to from here. In a container or a chroot an absolute one may be
+ * another, but has the same name. */
+static bool is_acl_file(const char *acl_file, const char *pattern, const char *path)
 {
-	const char *name = strrchr(acl_file, '/'), *other = strrchr(path, '/');
+	const char *name = strrchr(acl_file, '/'), *other = strrchr(pattern, '/');
 
 	if (fnmatch(path, acl_file, FNM_PATHNAME) == 0)
 		return true;
-	return name && path[0] == '/' && other && strcmp(name, other) == 0;
+	return name && pattern[0] == '/' && strcmp(name, other) == 0;
 }
 
 /* A config_read_fn. The file itself is not looked at: it may not be there yet. */
@@ -171,7 +172,8 @@ static int read_acl_conf(void *context, const char *base, const char *pattern,
 	struct acl_reader *reader = context;
 	char path[PATH_MAX];
 
-	if (base && file_beside(base, pattern, path) == 0 && is_acl_file(reader->acl_file, path)) {
+	if (base && file_beside(base, pattern, path) == 0 &&
+		is_acl_file(reader->acl_file, pattern, path)) {
 		reader->included = true;
 		*ret_sources = NULL;
 		*ret_count = 0;
@@ -182,19 +184,55 @@ static int read_acl_conf(void *context, const char *base, const char *pattern,
 
 /* --- All of it --- */
 
-static int read_file(struct asterisk_setup *setup, enum asterisk_file file, const char *acl_file)
+/* `base`: a path in Asterisk's folder. */
+static int read_file(struct asterisk_setup *setup, enum asterisk_file file, const char *base,
+	const char *acl_file)
 {
 	struct asterisk_source *source = &setup->sources[file];
 	struct acl_reader reader = {.acl_file = acl_file};
-	int result = file_beside(acl_file, names[file], source->path);
+	int result = file_beside(base, names[file], source->path);
 
+	source->error = (struct error){0};
 	if (result < 0)
-		return error_set(&source->error, result, "", "the path %s is too long", acl_file);
+		return error_set(&source->error, result, "", "the path %s is too long", base);
 	result = asterisk_conf_parse(source->path,
 		file == ASTERISK_ACL_CONF ? read_acl_conf : files_read_foreign, &reader,
 		&source->conf, &source->error);
 	setup->included |= reader.included;
 	return result;
+}
+
+/* 1: none of the files is there. */
+static int read_folder(struct asterisk_setup *setup, const char *base, const char *acl_file)
+{
+	int missing = 0;
+
+	for (int file = 0; file < ASTERISK_FILE_COUNT; file++) {
+		if (read_file(setup, (enum asterisk_file)file, base, acl_file) == -ENOMEM)
+			return -ENOMEM;
+		missing += setup->sources[file].error.code == -ENOENT;
+	}
+	return missing == ASTERISK_FILE_COUNT;
+}
+
+/* The ACL file may have a folder of its own in Asterisk's, so that its writer may write no other.
+ */
+static int read_sources(struct asterisk_setup *setup, const char *acl_file)
+{
+	char base[PATH_MAX], *slash;
+	int result = read_folder(setup, acl_file, acl_file);
+
+	if (result != 1 || snprintf(base, sizeof(base), "%s", acl_file) >= (int)sizeof(base))
+		return result < 0 ? result : 0;
+	slash = strrchr(base, '/');
+	if (!slash || slash == base)
+		return 0;
+	*slash = '\0';
+	result = read_folder(setup, base, acl_file);
+	/* Neither there: where they are looked for first is what is said. */
+	if (result == 1)
+		result = read_folder(setup, acl_file, acl_file);
+	return result < 0 ? result : 0;
 }
 
 int asterisk_setup_read(
@@ -204,12 +242,10 @@ int asterisk_setup_read(
 	const struct asterisk_conf *conf;
 	int result = setup.known ? 0 : -ENOMEM;
 
-	for (int file = 0; file < ASTERISK_FILE_COUNT && result == 0; file++) {
-		if (read_file(&setup, (enum asterisk_file)file, acl_file) == -ENOMEM)
-			result = -ENOMEM;
-		else if (file != ASTERISK_ACL_CONF)
-			result = take_phones(acls, (enum asterisk_file)file, &setup);
-	}
+	if (result == 0)
+		result = read_sources(&setup, acl_file);
+	for (int file = 0; file < ASTERISK_ACL_CONF && result == 0; file++)
+		result = take_phones(acls, (enum asterisk_file)file, &setup);
 	if (result < 0) {
 		asterisk_setup_clear(&setup);
 		return result;

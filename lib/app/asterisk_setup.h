@@ -55,7 +55,8 @@ struct asterisk_setup {
 	bool general;  /* acl.conf has a section [general]: Asterisk discards the whole file then */
 };
 
-/* Looks into the files beside `acl_file`. What can't be read is in the sources. -ENOMEM. */
+/* Looks into the files beside `acl_file`, or, where there is none, in the folder above. What can't
+ * be read is in the sources. -ENOMEM. */
 int asterisk_setup_read(
 	const struct asterisk_acls *acls, const char *acl_file, struct asterisk_setup *ret_setup);
 void asterisk_setup_clear(struct asterisk_setup *setup);

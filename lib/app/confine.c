@@ -68,6 +68,8 @@ static void make_rules(const struct confine_options *options, struct sandbox_rul
 	/* A sanitizer's search for leaks reads which threads there are. */
 	if (sandbox_is_instrumented())
 		sandbox_allow(rules, "/proc/self", SANDBOX_READ);
+	if (options->config->metrics_file)
+		allow_folder_of(rules, options->config->metrics_file, SANDBOX_WRITE);
 	sandbox_allow(rules, options->state_dir, SANDBOX_WRITE);
 	sandbox_allow(rules, options->run_dir, SANDBOX_WRITE);
 	if (options->pidfile)

@@ -7,8 +7,10 @@
 #include "follow.h"
 #include "hooks.h"
 #include "loop.h"
+#include "metrics_file.h"
 #include "news.h"
 #include "notify.h"
+#include "pbx.h"
 #include "status.h"
 #include "why.h"
 
@@ -43,6 +45,8 @@ struct daemon {
 	struct notify notify;
 	struct news news;
 	struct hooks *hooks; /* NULL: not yet */
+	struct metrics_file *metrics;
+	struct pbx *pbx; /* NULL: not yet */
 	struct waiting *waiting;
 	/* What the loop watches of the engine's, and when it was so. */
 	int resolver_fd, kernel_fd;
@@ -60,9 +64,11 @@ static struct moment moment_now(void)
 static void log_event(void *context, const struct event *event)
 {
 	struct daemon *daemon = context;
+	struct moment now = moment_now();
 
 	news_note(&daemon->news, event);
-	hooks_note(daemon->hooks, event, clock_wall());
+	hooks_note(daemon->hooks, event, now.wall);
+	pbx_note(daemon->pbx, event, &now);
 	if (event->level != EVENT_UNSAID)
 		daemon->options->log(daemon->options->context, event);
 }
@@ -162,6 +168,8 @@ static struct view view_now(const struct daemon *daemon)
 
 	view.refused = daemon->refused.length ? text_string(&daemon->refused) : NULL;
 	view.hooks = hooks_summary(daemon->hooks);
+	view.pbx = pbx_summary(daemon->pbx);
+	view.watch = pbx_watch(daemon->pbx);
 	return view;
 }
 
@@ -208,6 +216,21 @@ static void answer_why(struct daemon *daemon, uint64_t client, const char *what)
 	if (why_answer(&view, engine_own_addresses(daemon->engine), what, &text) < 0)
 		text.failed = true;
 	answer_text(daemon, client, &text);
+	text_free(&text);
+}
+
+static void answer_metrics(struct daemon *daemon, uint64_t client)
+{
+	struct view view = view_now(daemon);
+	struct text metrics = {0}, text = {0};
+
+	if (metrics_make(&view, NULL, view.now.wall, &metrics) < 0)
+		text.failed = true;
+	text_puts(&text, "{\"ok\":true,\"metrics\":");
+	control_print_string(&text, text_string(&metrics), metrics.length);
+	text_puts(&text, "}");
+	answer_text(daemon, client, &text);
+	text_free(&metrics);
 	text_free(&text);
 }
 
@@ -336,6 +359,7 @@ static int reload(struct daemon *daemon, struct text *messages, struct error *er
 	}
 	text_clear(&daemon->refused);
 	hooks_configure(daemon->hooks, engine_config(daemon->engine)->on_change);
+	pbx_configure(daemon->pbx, engine_config(daemon->engine), &now);
 	say(daemon, EVENT_NOTICE, "reload", "result", "done");
 	return 0;
 }
@@ -424,6 +448,9 @@ static void take_request(void *context, uint64_t client, const char *line, size_
 	case CONTROL_RELOAD:
 		answer_reload(daemon, client);
 		break;
+	case CONTROL_METRICS:
+		answer_metrics(daemon, client);
+		break;
 	case CONTROL_WHY:
 		answer_why(daemon, client, request.what);
 		break;
@@ -500,6 +527,60 @@ static void open_hooks(struct daemon *daemon, const struct config *config)
 
 	if (hooks_open(&daemon->hooks, &options, &error) < 0)
 		say_error(daemon, "hook", &error);
+}
+
+static void open_pbx(struct daemon *daemon, const struct config *config)
+{
+	const struct pbx_options options = {
+		.loop = daemon->loop,
+		.log = log_event,
+		.context = daemon,
+		.config = config,
+		.helper = daemon->options->pbx_helper,
+		.problem = &daemon->options->pbx_problem,
+	};
+	struct error error = {0};
+
+	if (pbx_open(&daemon->pbx, &options, &error) < 0)
+		say_error(daemon, "acl", &error);
+}
+
+static void tick_metrics(struct daemon *daemon, int64_t now_ms)
+{
+	struct view view;
+
+	if (now_ms < metrics_file_due(daemon->metrics, engine_config(daemon->engine)))
+		return;
+	view = view_now(daemon);
+	metrics_file_tick(daemon->metrics, &view);
+}
+
+/* With what is saved, which is in the kernel by now. */
+static void begin_pbx(struct daemon *daemon)
+{
+	struct moment now = moment_now();
+
+	pbx_begin(daemon->pbx, daemon->engine, &now);
+}
+
+static void open_metrics(struct daemon *daemon)
+{
+	struct error error = {0};
+
+	if (metrics_file_open(&daemon->metrics, log_event, daemon, &error) < 0)
+		say_error(daemon, "metrics", &error);
+}
+
+/* The last ones. */
+static void close_metrics(struct daemon *daemon)
+{
+	struct view view;
+
+	if (!daemon->metrics)
+		return;
+	view = view_now(daemon);
+	view.no_table = daemon->removed;
+	daemon->metrics = metrics_file_close(daemon->metrics, &view);
 }
 
 static void say_config_error(struct daemon *daemon)
@@ -590,6 +671,8 @@ static int64_t next_due(const struct daemon *daemon)
 		due = earlier(due, control_due(daemon->control));
 	due = earlier(due, daemon->extras_due);
 	due = earlier(due, hooks_due(daemon->hooks));
+	due = earlier(due, metrics_file_due(daemon->metrics, engine_config(daemon->engine)));
+	due = earlier(due, pbx_due(daemon->pbx));
 	if (daemon->notify.watchdog_ms)
 		due = earlier(due, daemon->watchdog_due);
 	return due;
@@ -612,6 +695,8 @@ static int loop_once(struct daemon *daemon, struct error *error)
 		control_tick(daemon->control, now.boot_ms);
 	open_extras(daemon, now.boot_ms);
 	hooks_tick(daemon->hooks, now.boot_ms);
+	tick_metrics(daemon, now.boot_ms);
+	pbx_tick(daemon->pbx, &now);
 	feed_watchdog(daemon, now.boot_ms);
 	return 0;
 }
@@ -669,10 +754,13 @@ int daemon_run(const struct daemon_options *options, struct config *config, stru
 		goto out;
 	}
 	open_hooks(&daemon, config);
+	open_pbx(&daemon, config);
 	result = start_engine(&daemon, config, error);
 	if (result < 0)
 		goto out;
 	open_extras(&daemon, clock_boot_ms());
+	open_metrics(&daemon);
+	begin_pbx(&daemon);
 	watch_engine(&daemon);
 	loop_watch(daemon.loop, engine_network_fd(daemon.engine), LOOP_READ, wake, &daemon);
 	loop_watch(daemon.loop, engine_disk_fd(daemon.engine), LOOP_READ, wake, &daemon);
@@ -691,7 +779,9 @@ out:
 	if (daemon.follow)
 		loop_forget(daemon.loop, follow_fd(daemon.follow));
 	follow_close(daemon.follow);
+	close_metrics(&daemon);
 	daemon.hooks = hooks_close(daemon.hooks);
+	daemon.pbx = pbx_close(daemon.pbx);
 	engine_free(daemon.engine);
 	loop_free(daemon.loop);
 	notify_close(&daemon.notify);

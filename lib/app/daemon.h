@@ -31,6 +31,10 @@ struct daemon_options {
 	/* Runs on_change of the config (helper.h); fd -1: there is none. Taken over. */
 	struct helper helper;
 	struct error helper_problem; /* why there is none, or what will keep hooks from running */
+	/* Works for Asterisk as the config says (helper_asterisk.h); fd -1: there is none. Taken
+	 * over. */
+	struct helper pbx_helper;
+	struct error pbx_problem; /* why there is none */
 };
 
 /*

@@ -402,6 +402,11 @@ uint32_t engine_epoch(const struct engine *engine)
 	return engine->epoch;
 }
 
+uint64_t engine_list_changes(const struct engine *engine)
+{
+	return engine->list_changes;
+}
+
 struct engine_summary engine_summary(const struct engine *engine)
 {
 	struct engine_summary summary = {

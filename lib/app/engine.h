@@ -104,6 +104,9 @@ const struct own_addresses *engine_own_addresses(const struct engine *engine);
 const struct geo *engine_geo(const struct engine *engine); /* NULL: the config needs none */
 /* Changes when what the roster points to was made anew. */
 uint32_t engine_epoch(const struct engine *engine);
+/* Changes when the kernel has got a change of who may pass, or of for whom; now and then without
+ * one. */
+uint64_t engine_list_changes(const struct engine *engine);
 struct engine_summary {
 	struct resolver_stats dns;
 	bool outage;	    /* no question is answered at present */

@@ -164,6 +164,7 @@ void engine_take_stock(struct engine *engine)
 	engine->compare.at = INT64_MAX;
 	engine->compare.refused = false;
 	engine->compare.by_others = false;
+	engine->list_changes++;
 	if (make_ledger(engine) < 0) {
 		forget_ledger(engine);
 		retry_later(engine);
@@ -228,6 +229,8 @@ static int commit_changes(struct engine *engine)
 	int result = ledger_plan(engine->ledger, carry_counter, engine, &comments, &plan);
 
 	if (result == 0 && plan.kind == PLAN_NOTHING) {
+		/* The same addresses, of others. */
+		engine->list_changes++;
 		ledger_done(engine->ledger);
 		goto out;
 	}
@@ -240,6 +243,7 @@ static int commit_changes(struct engine *engine)
 	if (result == 0) {
 		ledger_done(engine->ledger);
 		engine->changes++;
+		engine->list_changes++;
 	}
 out:
 	nft_batch_clear(&batch);

@@ -82,6 +82,7 @@ struct engine {
 		uint32_t lines, left_out;
 	} log;
 	uint64_t changes, repairs;
+	uint64_t list_changes; /* see engine_list_changes() */
 };
 
 /* --- engine.c --- */

@@ -1,26 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "helper.h"
 #include "clock.h"
-#include "helper_message.h"
+#include "helper_frame.h"
 #include "json_put.h"
 #include "process.h"
 #include "program.h"
 #include "text.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/close_range.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 enum { KILL_MS = 1000 /* for the kernel to end what was killed */ };
 
@@ -30,12 +21,10 @@ struct hook {
 };
 
 struct helper_process {
-	int socket, signals;
+	struct helper_frame *frame;
 	const char *const *argv;
 	uid_t owner;
 	struct hook hooks[HELPER_RUNNING];
-	bool done;
-	int exit_code;
 };
 
 /* --- What a hook is given --- */
@@ -126,22 +115,12 @@ static int start_hook(const struct helper_process *helper, const struct helper_m
 
 /* --- Messages --- */
 
-static void end_with(struct helper_process *helper, int exit_code)
-{
-	helper->done = true;
-	helper->exit_code = exit_code;
-}
-
 /* There is room: the daemon has taken what came before, or it would not have asked for more. */
 static void answer(struct helper_process *helper, struct helper_message *message)
 {
-	char buffer[HELPER_MESSAGE_MAX];
-	size_t length;
-
 	message->kind = HELPER_HOOK_ENDED;
-	if (helper_message_print(message, buffer, &length) < 0 ||
-		send(helper->socket, buffer, length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		end_with(helper, EXIT_FAILURE);
+	if (!helper_frame_send(helper->frame, message))
+		helper_frame_end(helper->frame, EXIT_FAILURE);
 }
 
 static void answer_not_started(
@@ -169,11 +148,11 @@ static void take_hook(struct helper_process *helper, const struct helper_message
 		if (!hook->process)
 			unused = hook;
 		else if (hook->id == message->id)
-			end_with(helper, EXIT_FAILURE);
+			helper_frame_end(helper->frame, EXIT_FAILURE);
 	}
 	if (!unused)
-		end_with(helper, EXIT_FAILURE);
-	if (helper->done)
+		helper_frame_end(helper->frame, EXIT_FAILURE);
+	if (helper->frame->done)
 		return;
 	unused->id = message->id;
 	if (start_hook(helper, message, &unused->process, &error) < 0)
@@ -182,22 +161,14 @@ static void take_hook(struct helper_process *helper, const struct helper_message
 
 static void take_messages(struct helper_process *helper)
 {
-	while (!helper->done) {
-		char buffer[HELPER_MESSAGE_MAX + 1];
-		struct helper_message message;
-		ssize_t size = recv(helper->socket, buffer, sizeof(buffer), MSG_DONTWAIT);
+	struct helper_packet packet;
+	struct helper_message message;
 
-		if (size < 0 && errno == EINTR)
-			continue;
-		if (size < 0 && errno == EAGAIN)
-			return;
-		if (size <= 0)
-			end_with(helper, EXIT_SUCCESS);
-		else if (helper_message_parse(buffer, (size_t)size, &message) < 0 ||
-			 message.kind != HELPER_HOOK)
-			end_with(helper, EXIT_FAILURE);
-		else
+	while (helper_frame_receive(helper->frame, &packet, &message)) {
+		if (message.kind == HELPER_HOOK)
 			take_hook(helper, &message);
+		else
+			helper_frame_end(helper->frame, EXIT_FAILURE);
 	}
 }
 
@@ -243,48 +214,30 @@ static size_t step(struct helper_process *helper)
 			left++;
 			continue;
 		}
-		if (!helper->done)
+		if (!helper->frame->done)
 			answer_ended(helper, hook, &result);
 		hook->process = process_free(hook->process);
 	}
 	return left;
 }
 
-static int poll_timeout(const struct helper_process *helper, int64_t due)
+/* Until something happens, or it is `due`. */
+static void wait_for_work(const struct helper_process *helper, int64_t due)
 {
-	int64_t now = clock_boot_ms();
+	struct pollfd fds[HELPER_RUNNING * PROCESS_FDS];
+	nfds_t count = 0;
 
 	for (size_t i = 0; i < HELPER_RUNNING; i++) {
 		const struct process *process = helper->hooks[i].process;
 
-		if (process && process_due(process) < due)
+		if (!process)
+			continue;
+		process_fds(process, fds + count);
+		count += PROCESS_FDS;
+		if (process_due(process) < due)
 			due = process_due(process);
 	}
-	if (due == INT64_MAX)
-		return -1;
-	return due <= now ? 0 : (int)(due - now);
-}
-
-/* Until something happens, or it is `due`. */
-static void wait_for_work(const struct helper_process *helper, int64_t due)
-{
-	struct pollfd fds[2 + HELPER_RUNNING * PROCESS_FDS];
-	struct signalfd_siginfo info;
-	nfds_t count = 0;
-
-	fds[count++] = (struct pollfd){.fd = helper->signals, .events = POLLIN};
-	if (!helper->done)
-		fds[count++] = (struct pollfd){.fd = helper->socket, .events = POLLIN};
-	for (size_t i = 0; i < HELPER_RUNNING; i++) {
-		if (!helper->hooks[i].process)
-			continue;
-		process_fds(helper->hooks[i].process, fds + count);
-		count += PROCESS_FDS;
-	}
-	if (poll(fds, count, poll_timeout(helper, due)) > 0 && fds[0].revents) {
-		while (read(helper->signals, &info, sizeof(info)) > 0)
-			;
-	}
+	helper_frame_wait(helper->frame, fds, count, due, false);
 }
 
 static void stop_hooks(struct helper_process *helper)
@@ -299,93 +252,30 @@ static void stop_hooks(struct helper_process *helper)
 		wait_for_work(helper, end);
 }
 
-/* The daemon's death: the socket says so as well, unless somebody has got hold of its other end. */
-static void take_parent(struct helper_process *helper, pid_t parent)
+struct hooks_order {
+	const char *const *argv;
+	uid_t owner;
+};
+
+static void work(struct helper_frame *frame, void *context)
 {
-	if (getppid() != parent)
-		end_with(helper, EXIT_SUCCESS);
-}
+	const struct hooks_order *order = context;
+	struct helper_process helper = {.frame = frame, .argv = order->argv, .owner = order->owner};
 
-static int set_signals(void)
-{
-	static const int ignored[] = {
-		SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR2};
-	sigset_t signals;
-
-	for (int number = 1; number < NSIG; number++)
-		signal(number, SIG_DFL);
-	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
-		signal(ignored[i], SIG_IGN);
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGCHLD);
-	sigaddset(&signals, SIGUSR1);
-	sigprocmask(SIG_SETMASK, &signals, NULL);
-	return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
-/* Leaves 0, 1 and 2 open, the first two on nothing; `socket` becomes 3. */
-static int set_descriptors(int socket)
-{
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0)
-		return -errno;
-	if (fcntl(2, F_GETFD) < 0 && dup2(null, 2) < 0)
-		return -errno;
-	if (socket != 3 && dup3(socket, 3, O_CLOEXEC) < 0)
-		return -errno;
-	if (syscall(SYS_close_range, 4U, ~0U, 0U) < 0) {
-		for (int fd = 4; fd < 1024; fd++)
-			close(fd);
-	}
-	return 3;
-}
-
-static _Noreturn void run(int socket, const char *const *argv, uid_t owner, pid_t parent)
-{
-	struct helper_process helper = {.argv = argv, .owner = owner};
-
-	prctl(PR_SET_NAME, "sipfence-helper");
-	prctl(PR_SET_PDEATHSIG, SIGUSR1);
-	/* Under a unit it has the daemon's user, who must not reach into its memory. */
-	prctl(PR_SET_DUMPABLE, 0);
-	setsid();
-	helper.socket = set_descriptors(socket);
-	helper.signals = set_signals();
-	if (helper.socket < 0 || helper.signals < 0 || chdir("/") < 0)
-		_exit(EXIT_FAILURE);
-	while (!helper.done) {
-		take_parent(&helper, parent);
+	while (!frame->done) {
 		take_messages(&helper);
 		step(&helper);
-		if (!helper.done)
+		if (!frame->done)
 			wait_for_work(&helper, INT64_MAX);
 	}
 	stop_hooks(&helper);
-	/* Not exit(): buffers and handlers are the daemon's. */
-	_exit(helper.exit_code);
 }
 
 int helper_start(
 	const char *const *argv, uid_t owner, struct helper *ret_helper, struct error *error)
 {
-	pid_t parent = getpid(), pid = -1;
-	int pair[2], number;
+	struct hooks_order order = {.argv = argv, .owner = owner};
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0) {
-		pid = fork();
-		if (pid == 0)
-			run(pair[1], argv, owner, parent);
-		number = errno;
-		close(pair[1]);
-		if (pid < 0)
-			close(pair[0]);
-		errno = number;
-	}
-	if (pid < 0)
-		return error_set(error, -errno, "see what it lacks (ulimit -a), then restart",
-			"the helper process that runs hooks cannot be started: %s",
-			strerror(errno));
-	*ret_helper = (struct helper){.fd = pair[0], .pid = pid};
-	return 0;
+	return helper_frame_start(
+		"sipfence-helper", "that runs hooks", work, &order, ret_helper, error);
 }

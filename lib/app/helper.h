@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The helper process: what needs more privilege than the daemon keeps is done here. It is forked
- * before the daemon gives its privileges up, and only if the config asks for it. Now it runs hooks
- * (on-change); other kinds of requests have their place in codec/helper_message.h.
+ * The helper process (helper_frame.h) that runs hooks (on-change), which need more privilege than
+ * the daemon keeps. What else the daemon has done for it is done by other processes of that kind
+ * (helper_asterisk.h), so that neither holds up the other.
  *
- * - It has nothing of the daemon's but one end of a socket pair, and standard error. It has its own
- *   session, so no signal of a terminal reaches it, and ignores those that a supervisor sends to
- * all processes of a service: it ends when the daemon's end of the pair is closed, however that
- * came about. Hooks under way get SIGTERM then, and SIGKILL HELPER_GRACE_MS later.
+ * - It ends when the daemon's end of its socket is closed. Hooks under way get SIGTERM then, and
+ *   SIGKILL HELPER_GRACE_MS later.
  * - What is run was fixed when it was forked. What comes over the socket fills in the event alone.
- * A message that is not one, or more hooks at a time than HELPER_RUNNING, end it.
- * - It has no seccomp filter and does not set no_new_privs: hooks inherit both, and a hook may be a
- *   setuid thing like sudo, or hand a mail to a setgid postdrop. What hooks may do is the unit's
- *   matter.
+ *   A message that is not one, or more hooks at a time than HELPER_RUNNING, end it.
+ * - A hook may be a setuid thing like sudo, or hand a mail to a setgid postdrop: what hooks may do
+ *   is the unit's matter.
  *
  * A hook's environment is PATH, and for each key of the event SIPFENCE_KEY (upper case, - is _).
  * Its standard input is the event as one JSON object and a line feed; all values are strings.

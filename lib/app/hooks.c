@@ -1,21 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "hooks.h"
-#include "helper_message.h"
+#include "helper_talk.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
 	PERIOD_MS = 60 * 1000,
 	PERIOD_LINES = 10, /* failures that are said one by one in a period */
-	REAP_MS = 20,	   /* a process whose socket is closed is not a zombie yet */
-	REAP_TRIES = 50,
 };
 
 /* An event that waits, or whose hook runs. */
@@ -56,9 +52,7 @@ struct hooks {
 	/* What is left to say. */
 	struct tally drops, failures;
 	unsigned failure_lines; /* in this period */
-	int64_t reap_ms;	/* INT64_MAX: nobody is dead */
-	unsigned reap_tries;
-	const char *death;
+	struct helper_death death;
 };
 
 /* --- Saying --- */
@@ -197,7 +191,8 @@ static void clear_queue(struct hooks *hooks)
 static bool is_wanted(const char *name)
 {
 	static const char *const wanted[] = {"change", "state", "flapping", "table", "damage",
-		"shut-out", "dns", "geoip", "reload", "config", "kernel", "save"};
+		"shut-out", "dns", "geoip", "reload", "config", "kernel", "save", "takeover",
+		"security-log", "acl", "evict"};
 
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
 		if (strcmp(name, wanted[i]) == 0)
@@ -251,12 +246,25 @@ static struct entry *entry_of(const char *line, int64_t wall, bool *ret_skip)
 	return entry;
 }
 
+static bool is_named(const struct event *event, const char *start)
+{
+	return strncmp(text_string(&event->line), start, strlen(start)) == 0;
+}
+
+/* What is probably a call gets nobody out of bed, nor do ACLs that follow a change. */
+static bool is_minor(const struct event *event)
+{
+	return (event->level > EVENT_WARNING && is_named(event, "event=takeover ")) ||
+	       (event->level > EVENT_NOTICE && is_named(event, "event=acl "));
+}
+
 void hooks_note(struct hooks *hooks, const struct event *event, int64_t wall)
 {
 	struct entry *entry;
 	bool skip;
 
-	if (!hooks || !hooks->wanted || hooks->helper.fd < 0 || event->line.failed)
+	if (!hooks || !hooks->wanted || hooks->helper.fd < 0 || event->line.failed ||
+		is_minor(event))
 		return;
 	entry = entry_of(text_string(&event->line), wall, &skip);
 	if (skip)
@@ -302,37 +310,23 @@ static struct running *find_place(struct hooks *hooks)
 
 static const char restart[] = "restart the daemon (systemctl restart sipfence)";
 
-/* It can be said what it died of when the kernel has made a zombie of it. */
-static void reap(struct hooks *hooks, int64_t now_ms)
+static void say_death(struct hooks *hooks, int64_t now_ms)
 {
 	struct error error = {0};
-	char how[64] = "";
-	int status;
-	pid_t found;
+	char how[HELPER_DEATH_SIZE];
 
-	if (now_ms < hooks->reap_ms)
+	if (!helper_death_tell(&hooks->death, hooks->helper.pid, now_ms, how))
 		return;
-	found = waitpid(hooks->helper.pid, &status, WNOHANG);
-	if (found == 0 && hooks->reap_tries++ < REAP_TRIES) {
-		hooks->reap_ms = now_ms + REAP_MS;
-		return;
-	}
-	hooks->reap_ms = INT64_MAX;
-	if (found > 0 && WIFSIGNALED(status))
-		snprintf(how, sizeof(how), " (signal %d)", WTERMSIG(status));
-	else if (found > 0)
-		snprintf(how, sizeof(how), " (exit code %d)", WEXITSTATUS(status));
-	error_set(&error, -EPIPE, restart, "%s%s: no hooks are run any more", hooks->death, how);
+	error_set(&error, -EPIPE, restart, "%s: no hooks are run any more", how);
 	say_error(hooks, &error);
 }
 
-static void bury(struct hooks *hooks, const char *death)
+static void bury(struct hooks *hooks, int code)
 {
 	loop_forget(hooks->loop, hooks->helper.fd);
 	close(hooks->helper.fd);
 	hooks->helper.fd = -1;
-	hooks->death = death;
-	hooks->reap_ms = 0;
+	helper_death_begin(&hooks->death, code);
 	for (size_t i = 0; i < HELPER_RUNNING; i++) {
 		free(hooks->running[i].entry);
 		hooks->running[i].entry = NULL;
@@ -380,9 +374,9 @@ static void print_time(int64_t wall, char time[32])
 		time[0] = '\0';
 }
 
-static int print_request(const struct entry *entry, uint32_t id, char *buffer, size_t *ret_length)
+static int send_request(const struct hooks *hooks, const struct entry *entry)
 {
-	struct helper_message message = {.kind = HELPER_HOOK, .id = id};
+	struct helper_message message = {.kind = HELPER_HOOK, .id = hooks->next_id};
 	struct request request = {0};
 	struct text value = {0};
 	const char *at = entry->line;
@@ -401,7 +395,7 @@ static int print_request(const struct entry *entry, uint32_t id, char *buffer, s
 			message.fields[i].key = request.store.data + request.keys[i];
 			message.fields[i].value = request.store.data + request.values[i];
 		}
-		result = helper_message_print(&message, buffer, ret_length);
+		result = helper_talk_send(hooks->helper.fd, &message);
 	}
 	text_free(&request.store);
 	text_free(&value);
@@ -419,31 +413,25 @@ static bool send_next(struct hooks *hooks)
 {
 	struct entry **at = find_next(hooks), *entry = at ? *at : NULL;
 	struct running *place = find_place(hooks);
-	char buffer[HELPER_MESSAGE_MAX];
-	size_t length;
-	bool sent = false;
+	int result;
 
 	if (!entry || !place || hooks->helper.fd < 0)
 		return false;
-	if (print_request(entry, hooks->next_id, buffer, &length) == 0) {
-		ssize_t size = send(hooks->helper.fd, buffer, length, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-		if (size < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOBUFS)) {
-			watch_writing(hooks, true);
-			return false;
-		}
-		if (size < 0) {
-			bury(hooks, "the helper process has ended");
-			return false;
-		}
-		sent = true;
+	result = send_request(hooks, entry);
+	if (result == -EAGAIN) {
+		watch_writing(hooks, true);
+		return false;
+	}
+	if (result < 0 && result != -EINVAL && result != -EMSGSIZE) {
+		bury(hooks, result);
+		return false;
 	}
 	*at = entry->next;
 	if (!*at)
 		hooks->last = at;
 	hooks->waiting--;
 	entry->next = NULL;
-	if (sent) {
+	if (result == 0) {
 		*place = (struct running){.entry = entry, .id = hooks->next_id++};
 	} else {
 		drop(hooks, 1);
@@ -476,23 +464,21 @@ static bool take_ended(struct hooks *hooks, const struct helper_message *message
 static void take_messages(void *context, int fd, unsigned events)
 {
 	struct hooks *hooks = context;
-	char buffer[HELPER_MESSAGE_MAX + 1];
+	struct helper_packet packet;
+	struct helper_message message;
 
 	if (events & LOOP_WRITE)
 		watch_writing(hooks, false);
 	for (;;) {
-		struct helper_message message;
-		ssize_t size = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+		int result = helper_talk_receive(fd, &packet, &message);
 
-		if (size < 0 && (errno == EAGAIN || errno == EINTR))
+		if (result == -EAGAIN)
 			return;
-		if (size <= 0) {
-			bury(hooks, "the helper process has ended");
-			return;
-		}
-		if (helper_message_parse(buffer, (size_t)size, &message) < 0 ||
-			message.kind != HELPER_HOOK_ENDED || !take_ended(hooks, &message)) {
-			bury(hooks, "the helper process has sent what is no message");
+		if (result == 0 &&
+			(message.kind != HELPER_HOOK_ENDED || !take_ended(hooks, &message)))
+			result = -EBADMSG;
+		if (result < 0) {
+			bury(hooks, result);
 			return;
 		}
 	}
@@ -507,7 +493,7 @@ void hooks_tick(struct hooks *hooks, int64_t now_ms)
 	hooks->unseen = false;
 	while (!hooks->full && hooks->first && send_next(hooks))
 		;
-	reap(hooks, now_ms);
+	say_death(hooks, now_ms);
 	say_drops(hooks, now_ms);
 	say_more_failures(hooks, now_ms);
 }
@@ -518,7 +504,7 @@ int64_t hooks_due(const struct hooks *hooks)
 
 	if (!hooks)
 		return INT64_MAX;
-	due = hooks->unseen ? 0 : hooks->reap_ms;
+	due = hooks->unseen ? 0 : hooks->death.due_ms;
 	if (hooks->drops.count > 0 && hooks->drops.next_ms < due)
 		due = hooks->drops.next_ms;
 	if ((hooks->failures.count > 0 || hooks->failure_lines > 0) &&
@@ -615,7 +601,7 @@ int hooks_open(struct hooks **ret_hooks, const struct hooks_options *options, st
 		hooks->context = options->context;
 		hooks->helper = options->helper;
 		hooks->last = &hooks->first;
-		hooks->reap_ms = INT64_MAX;
+		hooks->death = HELPER_ALIVE;
 		hooks->wanted = options->on_change != NULL;
 		if (options->on_change) {
 			hooks->argv = copy_arguments(options->on_change);

@@ -6,8 +6,9 @@
  * HELPER_RUNNING at a time in all. HOOKS_WAITING events may wait; what does not fit is dropped,
  * counted, and said. Nothing here waits, and no hook holds up the list: an event comes here when
  * the engine has said it. Which events: change, state, flapping, table, damage, shut-out, dns,
- * geoip, reload, config, kernel and save; also those that the log leaves out, since there are too
- * many.
+ * geoip, reload, config, kernel, save, security-log, takeover but for those that are only noticed,
+ * evict, and acl but for what is only information; also those that the log leaves out, since there
+ * are too many.
  *
  * Logs `event=hook` by itself. When the helper has died nobody can start it again: the daemon goes
  * on without hooks.

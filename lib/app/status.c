@@ -37,6 +37,8 @@ struct view view_of_engine(
 
 bool view_monitors(const struct view *view)
 {
+	if (view->config->sets_only)
+		return false;
 	return view->in_force ? view->in_force->enforced_count == 0 : view->config->monitor;
 }
 
@@ -473,6 +475,10 @@ static void put_daemon(const struct view *view, struct text *text)
 	json_put_key(text, "refused");
 	json_put_string(text, view->refused);
 	put_hooks(&view->hooks, text);
+	pbx_put(&view->pbx,
+		view->boot_wall ? view->boot_wall : view->now.wall - view->now.boot_ms / 1000,
+		text);
+	asterisk_watch_put(view->watch, text);
 	json_put_key(text, "changes");
 	json_put_number(text, (int64_t)summary.changes);
 	json_put_key(text, "repairs");
@@ -488,7 +494,8 @@ static void put_daemon(const struct view *view, struct text *text)
 static void put_no_daemon(const struct view *view, struct text *text)
 {
 	static const char *const unknown[] = {"pid", "started", "lock", "dns", "geoip",
-		"save_failing", "refused", "hooks", "changes", "repairs", "elements"};
+		"save_failing", "refused", "hooks", "asterisk", "security_log", "takeovers",
+		"changes", "repairs", "elements"};
 
 	for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
 		json_put_key(text, unknown[i]);
@@ -498,10 +505,11 @@ static void put_no_daemon(const struct view *view, struct text *text)
 	json_put_time(text, view->saved_wall);
 }
 
-static void put_mode_name(const char *key, bool monitor, struct text *text)
+static void put_mode_name(
+	const char *key, const struct config *config, bool monitor, struct text *text)
 {
 	json_put_key(text, key);
-	json_put_string(text, monitor ? "monitor" : "enforce");
+	json_put_string(text, config->sets_only ? "sets-only" : monitor ? "monitor" : "enforce");
 }
 
 void status_put_mode(const struct view *view, struct text *text)
@@ -509,10 +517,10 @@ void status_put_mode(const struct view *view, struct text *text)
 	bool right = view->engine ? engine_summary(view->engine).table_right
 				  : view->in_force && !view->differs;
 
-	put_mode_name("mode", view_monitors(view), text);
+	put_mode_name("mode", view->config, view_monitors(view), text);
 	json_put_key(text, "mode_of");
 	json_put_string(text, view->in_force || (view->engine && right) ? "table" : "config");
-	put_mode_name("config_mode", view->config->monitor, text);
+	put_mode_name("config_mode", view->config, view->config->monitor, text);
 	json_put_key(text, "table_right");
 	if (view->engine || view->no_table || view->in_force)
 		json_put_bool(text, right);
@@ -533,6 +541,8 @@ static void put_head(const struct view *view, struct text *text)
 	json_put_string(text, view->config->path);
 	json_put_key(text, "table");
 	json_put_string(text, view->config->table);
+	json_put_key(text, "family");
+	json_put_string(text, ruleset_family_name((enum table_family)view->config->table_family));
 	status_put_mode(view, text);
 	if (view->engine)
 		put_daemon(view, text);

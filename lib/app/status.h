@@ -7,11 +7,13 @@
 #ifndef SIPFENCE_STATUS_H
 #define SIPFENCE_STATUS_H
 
+#include "asterisk_watch.h"
 #include "config.h"
 #include "engine.h"
 #include "hooks.h"
 #include "ledger.h"
 #include "news.h"
+#include "pbx.h"
 #include "plan.h"
 #include "roster.h"
 #include "steady.h"
@@ -45,6 +47,8 @@ struct view {
 	 * the difference of two clocks that tick at different moments, it is always the same. */
 	int64_t boot_wall;
 	struct hooks_summary hooks;
+	struct pbx_summary pbx;
+	const struct asterisk_watch *watch; /* NULL: no security log is followed */
 };
 
 struct view view_of_engine(

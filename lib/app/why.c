@@ -166,7 +166,12 @@ static struct verdict verdict_by_config(const struct why *why, const struct told
 
 	if (told->count > 0)
 		verdict.element = &told->element;
-	verdict.name = told->count > 0 ? "accept" : verdict.monitor ? "accept (monitor)" : "drop";
+	if (config->sets_only)
+		verdict.name = told->count > 0 ? "listed" : "not listed";
+	else
+		verdict.name = told->count > 0	 ? "accept"
+			       : verdict.monitor ? "accept (monitor)"
+						 : "drop";
 	return verdict;
 }
 
@@ -208,12 +213,18 @@ static struct verdict verdict_in_force(
 	struct verdict verdict = {0};
 
 	if (view->no_table)
-		return (struct verdict){.name = "accept (no table)"};
+		return (struct verdict){
+			.name = view->config->sets_only ? "not listed" : "accept (no table)"};
 	if (!view->in_force)
 		return *by_config;
 	enforced =
 		(struct enforced_ports){view->in_force->enforced, view->in_force->enforced_count};
 	element = find_in_force(why, service);
+	if (view->config->sets_only) {
+		verdict.element = element ? &element->prefix : NULL;
+		verdict.name = element ? "listed" : "not listed";
+		return verdict;
+	}
 	verdict.monitor = !shuts_any_port(of, &enforced);
 	verdict.partly = !verdict.monitor && service_is_new(of, &enforced, 1);
 	verdict.accept_replies = view->in_force->accepts_replies;
@@ -223,12 +234,44 @@ static struct verdict verdict_in_force(
 	return verdict;
 }
 
+/* Sets in the admin's own table, whose rules are not ours to know. */
+static void put_rule_of_sets(const struct why *why, size_t service, const struct prefix *element)
+{
+	const struct config *config = why->view->config;
+	const char *set =
+		element ? config->services[service].sets[!prefix_is_host(element)][why->addr.family]
+			: NULL;
+	char prefix[PREFIX_TEXT_SIZE], rule[320];
+
+	if (why->view->no_table) {
+		snprintf(rule, sizeof(rule), "none: there is no table %s %s in the kernel",
+			ruleset_family_name((enum table_family)config->table_family),
+			config->table);
+	} else if (set) {
+		prefix_print(element, prefix);
+		snprintf(rule, sizeof(rule),
+			"yours: %s is an element of %s in table %s %s, and your rules decide",
+			prefix, set, ruleset_family_name((enum table_family)config->table_family),
+			config->table);
+	} else {
+		snprintf(rule, sizeof(rule),
+			"yours: it is in none of the sets that are kept for %s, and your rules decide",
+			config->services[service].name);
+	}
+	json_put_string(why->text, rule);
+}
+
 static void put_rule(const struct why *why, size_t service, const struct verdict *verdict)
 {
 	const char *name = why->view->config->services[service].name;
 	char family = why->addr.family == FAMILY_IPV4 ? '4' : '6';
 	char prefix[PREFIX_TEXT_SIZE], rule[320];
 
+	json_put_key(why->text, "rule");
+	if (why->view->config->sets_only) {
+		put_rule_of_sets(why, service, verdict->element);
+		return;
+	}
 	if (why->view->no_table) {
 		snprintf(rule, sizeof(rule), "none: there is no table in the kernel");
 	} else if (verdict->element) {
@@ -247,19 +290,22 @@ static void put_rule(const struct why *why, size_t service, const struct verdict
 				: "",
 			verdict->partly ? ", but at the ports that are not shut yet" : "");
 	}
-	json_put_key(why->text, "rule");
 	json_put_string(why->text, rule);
 }
 
 static void put_element(const struct why *why, size_t service, const struct told *told)
 {
+	const struct service *of = &why->view->config->services[service];
 	char name[64];
 
 	json_put_key(why->text, "set");
 	if (told->count == 0) {
 		json_put_null(why->text);
+	} else if (why->view->config->sets_only) {
+		json_put_string(
+			why->text, of->sets[!prefix_is_host(&told->element)][why->addr.family]);
 	} else {
-		snprintf(name, sizeof(name), "%s_%s%c", why->view->config->services[service].name,
+		snprintf(name, sizeof(name), "%s_%s%c", of->name,
 			prefix_is_host(&told->element) ? "hosts" : "nets",
 			why->addr.family == FAMILY_IPV4 ? '4' : '6');
 		json_put_string(why->text, name);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "asterisk_acl.h"
+#include "asterisk_cli.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,14 +13,25 @@ void asterisk_acl_name(const char *extension, char ret_name[ASTERISK_ACL_NAME_SI
 	snprintf(ret_name, ASTERISK_ACL_NAME_SIZE, NAME_PREFIX "%s", extension);
 }
 
+/* --- The file --- */
+
+static const char head_start[] = "; Written by sipfence from ";
+static const char head_end[] =
+	": changes made here are lost.\n"
+	"; acl.conf includes it by #tryinclude: `sipfence asterisk` has the line.\n"
+	"; An extension is bound to its ACL by a line in its peer or endpoint:  "
+	"acl=" NAME_PREFIX "21\n";
+static const char section_start[] = "\n[" NAME_PREFIX;
+static const char denies[] = "]\ndeny=0.0.0.0/0\ndeny=::/0\n";
+
+/* Asterisk reads lines of 8 KB; what stands behind that is another line to it. */
+enum { FILE_LINE_MAX = 4096 };
+
 void asterisk_acl_print_head(const char *config_path, struct text *text)
 {
-	text_puts(text, "; Written by sipfence from ");
+	text_puts(text, head_start);
 	text_escaped(text, config_path, strlen(config_path));
-	text_puts(text, ": changes made here are lost.\n"
-			"; acl.conf includes it by:  #tryinclude sipfence_acl.conf\n"
-			"; An extension is bound to its ACL by a line in its peer or endpoint:  "
-			"acl=" NAME_PREFIX "21\n");
+	text_puts(text, head_end);
 }
 
 void asterisk_acl_print(const char *extension, const struct acl *acl, struct text *text)
@@ -27,12 +39,94 @@ void asterisk_acl_print(const char *extension, const struct acl *acl, struct tex
 	char name[ASTERISK_ACL_NAME_SIZE], address[ADDR_TEXT_SIZE];
 
 	asterisk_acl_name(extension, name);
-	text_printf(text, "\n[%s]\ndeny=0.0.0.0/0\ndeny=::/0\n", name);
+	text_printf(text, "\n[%s%s", name, denies);
 	for (size_t i = 0; i < acl->count; i++) {
 		addr_print(&acl->permits[i].addr, address);
 		text_printf(text, "permit=%s/%u\n", address, acl->permits[i].length);
 	}
 }
+
+static bool starts(const char **line, const char *end, const char *with)
+{
+	size_t length = strlen(with);
+
+	if ((size_t)(end - *line) < length || memcmp(*line, with, length) != 0)
+		return false;
+	*line += length;
+	return true;
+}
+
+/* The path is printable, and all of it is one line. */
+static bool take_head(const char **at, const char *end)
+{
+	const char *line = *at, *stop;
+
+	if (!starts(at, end, head_start))
+		return false;
+	stop = memmem(*at, (size_t)(end - *at), head_end, strlen(head_end));
+	if (!stop || stop - line > FILE_LINE_MAX)
+		return false;
+	for (; *at < stop; (*at)++) {
+		if (**at < 0x20 || **at > 0x7e)
+			return false;
+	}
+	return starts(at, end, head_end);
+}
+
+/* "203.0.113.10/32", written as we do. */
+static bool take_prefix(const char **at, const char *end)
+{
+	const char *feed = memchr(*at, '\n', (size_t)(end - *at));
+	char again[ADDR_TEXT_SIZE + 8], address[ADDR_TEXT_SIZE];
+	size_t length = feed ? (size_t)(feed - *at) : 0;
+	struct prefix prefix;
+	int size;
+
+	if (!memchr(*at, '/', length) || prefix_parse(*at, length, &prefix) != PREFIX_OK)
+		return false;
+	addr_print(&prefix.addr, address);
+	size = snprintf(again, sizeof(again), "%s/%u\n", address, prefix.length);
+	return size == (int)length + 1 && starts(at, end, again);
+}
+
+static bool take_section(const char **at, const char *end)
+{
+	char name[ASTERISK_ACL_NAME_SIZE];
+	const char *stop;
+	size_t length;
+
+	if (!starts(at, end, section_start))
+		return false;
+	stop = memchr(*at, ']', (size_t)(end - *at));
+	length = stop ? (size_t)(stop - *at) : 0;
+	if (length + strlen(NAME_PREFIX) >= sizeof(name) || memchr(*at, '\0', length))
+		return false;
+	memcpy(name, *at, length);
+	name[length] = '\0';
+	*at += length;
+	if (!asterisk_cli_is_name(name) || !starts(at, end, denies))
+		return false;
+	while (starts(at, end, "permit=")) {
+		if (!take_prefix(at, end))
+			return false;
+	}
+	return true;
+}
+
+bool asterisk_acl_check_file(const char *data, size_t length)
+{
+	const char *at = data, *end = data + length;
+
+	if (!take_head(&at, end))
+		return false;
+	while (at < end) {
+		if (!take_section(&at, end))
+			return false;
+	}
+	return true;
+}
+
+/* --- What is in force --- */
 
 /* Asterisk prints a mask as an address: its ones in front are the length. */
 static bool mask_length(const struct addr *mask, unsigned *ret_length)
@@ -70,16 +164,6 @@ struct shown {
 	bool titled;
 	bool denies[FAMILY_COUNT];
 };
-
-static bool starts(const char **line, const char *end, const char *with)
-{
-	size_t length = strlen(with);
-
-	if ((size_t)(end - *line) < length || memcmp(*line, with, length) != 0)
-		return false;
-	*line += length;
-	return true;
-}
 
 /* "  2: allow - 203.0.113.10/255.255.255.255" */
 static int read_rule(struct shown *shown, const char *line, const char *end)

@@ -14,6 +14,7 @@
 #include "acl.h"
 #include "text.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Of named ACLs, with NUL; Asterisk's own limit is 80. The ids of a config are shorter. */
@@ -26,6 +27,13 @@ void asterisk_acl_name(const char *extension, char ret_name[ASTERISK_ACL_NAME_SI
 void asterisk_acl_print_head(const char *config_path, struct text *text);
 /* The extension's section. */
 void asterisk_acl_print(const char *extension, const struct acl *acl, struct text *text);
+
+/*
+ * Whether these bytes are such a file: the head, and sections, of whichever extensions. It holds
+ * nothing else that Asterisk could take for a setting, and no section that lets in more than its
+ * permits. (A section that stands there twice lets in what both permit.)
+ */
+bool asterisk_acl_check_file(const char *data, size_t length);
 
 enum asterisk_shown {
 	ASTERISK_SHOWN = 0,

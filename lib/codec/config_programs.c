@@ -68,6 +68,40 @@ void read_on_change(struct reader *reader, const yaml_node_t *node, void *target
 
 /* asterisk */
 
+/* Where keys stand that need others; NULL: they are not there, or false. */
+struct asterisk_keys {
+	const yaml_node_t *acl, *evict, *hangup;
+};
+
+/* One that is wrong, and reported, counts as true: what needs it is not at fault. */
+static void read_switch(
+	struct reader *reader, const yaml_node_t *node, bool *ret_value, const yaml_node_t **ret_on)
+{
+	if (!scalar_bool(reader, node, ret_value) || *ret_value)
+		*ret_on = node;
+}
+
+static void read_acl(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	struct asterisk_keys *found = target;
+
+	read_switch(reader, node, &reader->build->config->asterisk.acl, &found->acl);
+}
+
+static void read_evict(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	struct asterisk_keys *found = target;
+
+	read_switch(reader, node, &reader->build->config->asterisk.evict, &found->evict);
+}
+
+static void read_hangup(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	struct asterisk_keys *found = target;
+
+	read_switch(reader, node, &reader->build->config->asterisk.hangup, &found->hangup);
+}
+
 static void read_acl_file(struct reader *reader, const yaml_node_t *node, void *target)
 {
 	(void)target;
@@ -80,17 +114,35 @@ static void read_command(struct reader *reader, const yaml_node_t *node, void *t
 	reader->build->config->asterisk.command = read_arguments(reader, node, "\"command\"", true);
 }
 
+static void read_security_log(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	(void)target;
+	reader->build->config->asterisk.security_log =
+		scalar_path(reader, node, "the security log");
+}
+
 void read_asterisk(struct reader *reader, const yaml_node_t *node, void *target)
 {
 	static const struct key keys[] = {
-		{"acl", NODE_TEXT, NULL},
+		{"acl", NODE_TEXT, read_acl},
 		{"acl-file", NODE_TEXT, read_acl_file},
 		{"command", NODE_TEXT | NODE_LIST, read_command},
-		{"security-log", NODE_TEXT, NULL},
-		{"evict", NODE_TEXT, NULL},
+		{"security-log", NODE_TEXT, read_security_log},
+		{"evict", NODE_TEXT, read_evict},
+		{"hangup", NODE_TEXT, read_hangup},
 	};
+	struct asterisk_keys found = {0};
 
-	reader_mapping(reader, node, KEYS(keys), target);
+	(void)target;
+	reader_mapping(reader, node, KEYS(keys), &found);
+	if (found.evict && !found.acl)
+		reader_error(reader, found.evict,
+			"\"evict\" needs \"acl: true\": who is thrown out while no ACL keeps him "
+			"out is back at once");
+	if (found.hangup && !found.evict)
+		reader_error(reader, found.hangup,
+			"\"hangup\" needs \"evict: true\": it ends the calls of those who are "
+			"thrown out");
 }
 
 void programs_begin(struct build *build)

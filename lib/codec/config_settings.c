@@ -488,6 +488,12 @@ static void read_include(struct reader *reader, const yaml_node_t *node, void *t
 	reader_items(reader, node, "\"include\"", false, read_pattern, target);
 }
 
+static void read_metrics_file(struct reader *reader, const yaml_node_t *node, void *target)
+{
+	(void)target;
+	config_of(reader)->metrics_file = scalar_path(reader, node, "the metrics file");
+}
+
 /* Readers run in this order: the first four are used by what follows. */
 static const struct key main_keys[] = {
 	{"services", NODE_MAPPING, read_services},
@@ -510,7 +516,7 @@ static const struct key main_keys[] = {
 	{"user", NODE_TEXT, read_user},
 	{"include", NODE_TEXT | NODE_LIST, read_include},
 	{"on-change", NODE_TEXT | NODE_LIST, read_on_change},
-	{"metrics-file", NODE_TEXT, NULL},
+	{"metrics-file", NODE_TEXT, read_metrics_file},
 	{"asterisk", NODE_MAPPING, read_asterisk},
 };
 

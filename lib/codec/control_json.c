@@ -16,6 +16,7 @@ static const struct kind_row {
 	enum control_kind kind;
 } kinds[] = {
 	{"status", NULL, CONTROL_STATUS},
+	{"metrics", NULL, CONTROL_METRICS},
 	{"refresh", "names", CONTROL_REFRESH},
 	{"reload", NULL, CONTROL_RELOAD},
 	{"why", "what", CONTROL_WHY},
@@ -25,8 +26,8 @@ static const struct kind_row {
 enum { KIND_COUNT = sizeof(kinds) / sizeof(kinds[0]) };
 
 static const char *const form =
-	"a request is a line like {\"request\":\"status\"}; requests are status, refresh, reload, "
-	"why and remove";
+	"a request is a line like {\"request\":\"status\"}; requests are status, metrics, refresh, "
+	"reload, why and remove";
 
 /* `string` as it may stand in a message. */
 static void refuse(struct error *error, const char *before, const char *string, size_t length,

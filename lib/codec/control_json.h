@@ -3,6 +3,7 @@
  * What is said over the control socket (edge/control.h): one JSON object a line, each way.
  *
  *   {"request":"status"}                          {"ok":true,"status":{…}}
+ *   {"request":"metrics"}                         {"ok":true,"metrics":"# HELP …"}
  *   {"request":"refresh"}                         {"ok":true,"asked":N,"changes":[…],"unsure":[…]}
  *   {"request":"refresh","names":["a.example"]}
  *   {"request":"reload"}                          {"ok":true,"changes":[…]}
@@ -29,6 +30,7 @@ enum {
 
 enum control_kind {
 	CONTROL_STATUS,
+	CONTROL_METRICS,
 	CONTROL_REFRESH,
 	CONTROL_RELOAD,
 	CONTROL_WHY,

@@ -5,7 +5,9 @@
 #include <stdbool.h>
 #include <string.h>
 
-enum { HEADER = 8, ENDED_HEADER = 16, HOOK_CODE_MAX = 4096 };
+enum { HEADER = 8, ENDED_HEADER = 16, DONE_HEADER = 12, HOOK_CODE_MAX = 4096, ERRNO_MAX = 4095 };
+
+_Static_assert(HEADER + HELPER_BYTES_MAX == HELPER_MESSAGE_MAX, "a full message has so many bytes");
 
 static uint16_t get16(const uint8_t *at)
 {
@@ -78,67 +80,212 @@ static bool ended_is_valid(const struct helper_message *message)
 	       strlen(message->next) <= HELPER_TEXT_MAX && (!started || !*message->next);
 }
 
+static bool texts_are_valid(const struct helper_message *message)
+{
+	return *message->text && strlen(message->text) <= HELPER_TEXT_MAX &&
+	       strlen(message->next) <= HELPER_TEXT_MAX;
+}
+
+static bool done_is_valid(const struct helper_message *message)
+{
+	if (message->result < 0)
+		return message->result >= -ERRNO_MAX && texts_are_valid(message);
+	return message->result <= 1 && !*message->text && !*message->next;
+}
+
+static bool is_name(const char *name)
+{
+	return *name && is_printable(name, HELPER_NAME_MAX);
+}
+
+static bool ask_is_valid(const struct helper_message *message)
+{
+	switch (message->command) {
+	case HELPER_BOOTED:
+	case HELPER_RELOAD:
+	case HELPER_CONTACTS:
+	case HELPER_CHANNELS:
+		return true;
+	case HELPER_SHOW:
+	case HELPER_HANGUP:
+		return is_name(message->name);
+	case HELPER_EVICT:
+		return is_name(message->extension) && is_name(message->aor) &&
+		       is_name(message->key);
+	}
+	return false;
+}
+
+static bool is_valid(const struct helper_message *message)
+{
+	switch (message->kind) {
+	case HELPER_HOOK:
+		return hook_is_valid(message);
+	case HELPER_HOOK_ENDED:
+		return ended_is_valid(message);
+	case HELPER_ASK:
+		return ask_is_valid(message);
+	case HELPER_DONE:
+		return done_is_valid(message);
+	case HELPER_ACLS:
+	case HELPER_OUTPUT:
+		return message->length > 0;
+	case HELPER_LOG:
+		return message->id == 0 && message->length > 0;
+	case HELPER_LOG_OPENED:
+		return message->id == 0;
+	case HELPER_LOG_MISSING:
+		return message->id == 0 && texts_are_valid(message);
+	}
+	return false;
+}
+
 /* --- Reading --- */
 
-/* The string at *at, which moves behind its NUL; NULL: it has no end. */
-static const char *take_string(const uint8_t **at, const uint8_t *end)
+/* What has not been read of it. */
+struct input {
+	const uint8_t *at, *end;
+	bool failed; /* it ended before its time */
+};
+
+static const uint8_t *take(struct input *input, size_t size)
 {
-	const char *string = (const char *)*at;
-	const uint8_t *nul = *at < end ? memchr(*at, '\0', (size_t)(end - *at)) : NULL;
+	static const uint8_t nothing[8];
+	const uint8_t *at = input->at;
 
-	if (!nul)
-		return NULL;
-	*at = nul + 1;
-	return string;
-}
-
-static bool read_hook(const uint8_t *data, size_t length, struct helper_message *message)
-{
-	const uint8_t *at = data + HEADER, *end = data + length;
-
-	message->field_count = get16(data + 2);
-	if (message->field_count > HELPER_FIELDS_MAX)
-		return false;
-	for (size_t i = 0; i < message->field_count; i++) {
-		message->fields[i].key = take_string(&at, end);
-		message->fields[i].value = take_string(&at, end);
-		if (!message->fields[i].key || !message->fields[i].value)
-			return false;
+	if ((size_t)(input->end - at) < size) {
+		input->failed = true;
+		return nothing;
 	}
-	return at == end && hook_is_valid(message);
+	input->at += size;
+	return at;
 }
 
-static bool read_ended(const uint8_t *data, size_t length, struct helper_message *message)
+static const char *take_string(struct input *input)
 {
-	const uint8_t *at = data + ENDED_HEADER, *end = data + length;
+	const uint8_t *nul = memchr(input->at, '\0', (size_t)(input->end - input->at));
 
-	if (length < ENDED_HEADER || get32(data + HEADER) > HOOK_CODE_MAX)
-		return false;
-	message->outcome = (enum helper_outcome)get16(data + 2);
-	message->code = (int)get32(data + HEADER);
-	message->milliseconds = get32(data + HEADER + 4);
-	message->text = take_string(&at, end);
-	message->next = take_string(&at, end);
-	return message->text && message->next && at == end && ended_is_valid(message);
+	if (!nul) {
+		input->failed = true;
+		return "";
+	}
+	return (const char *)take(input, (size_t)(nul - input->at) + 1);
+}
+
+static void take_texts(struct input *input, struct helper_message *message)
+{
+	message->text = take_string(input);
+	message->next = take_string(input);
+}
+
+static void take_hook(struct input *input, uint16_t count, struct helper_message *message)
+{
+	message->field_count = count;
+	if (count > HELPER_FIELDS_MAX)
+		input->failed = true;
+	for (size_t i = 0; i < count && !input->failed; i++) {
+		message->fields[i].key = take_string(input);
+		message->fields[i].value = take_string(input);
+	}
+}
+
+static void take_ended(struct input *input, uint16_t outcome, struct helper_message *message)
+{
+	uint32_t code = get32(take(input, 4));
+
+	message->outcome = (enum helper_outcome)outcome;
+	message->milliseconds = get32(take(input, 4));
+	if (code > HOOK_CODE_MAX)
+		input->failed = true;
+	else
+		message->code = (int)code;
+	take_texts(input, message);
+}
+
+static void take_ask(struct input *input, uint16_t command, struct helper_message *message)
+{
+	const uint8_t *head;
+
+	message->command = (enum helper_command)command;
+	if (command == HELPER_SHOW || command == HELPER_HANGUP)
+		message->name = take_string(input);
+	if (command != HELPER_EVICT)
+		return;
+	head = take(input, 2);
+	input->failed |= head[0] > 1;
+	message->pjsip = head[0] == 1;
+	message->step = head[1];
+	message->extension = take_string(input);
+	message->aor = take_string(input);
+	message->key = take_string(input);
+}
+
+static void take_done(struct input *input, struct helper_message *message)
+{
+	uint32_t result = get32(take(input, 4));
+
+	/* As far as is_valid() takes it, whatever it is. */
+	if (result <= 1)
+		message->result = (int)result;
+	else if (-result <= ERRNO_MAX)
+		message->result = -(int)-result;
+	else
+		input->failed = true;
+	take_texts(input, message);
+}
+
+static void take_bytes(struct input *input, struct helper_message *message)
+{
+	message->length = (size_t)(input->end - input->at);
+	message->bytes = take(input, message->length);
+}
+
+static void take_body(struct input *input, uint16_t number, struct helper_message *message)
+{
+	bool numbered = true;
+
+	switch (message->kind) {
+	case HELPER_HOOK:
+		take_hook(input, number, message);
+		break;
+	case HELPER_HOOK_ENDED:
+		take_ended(input, number, message);
+		break;
+	case HELPER_ASK:
+		take_ask(input, number, message);
+		break;
+	case HELPER_ACLS:
+		message->last = number == 1;
+		input->failed |= number > 1;
+		take_bytes(input, message);
+		break;
+	default:
+		numbered = false;
+	}
+	if (numbered)
+		return;
+	input->failed |= number != 0;
+	if (message->kind == HELPER_OUTPUT || message->kind == HELPER_LOG)
+		take_bytes(input, message);
+	else if (message->kind == HELPER_DONE)
+		take_done(input, message);
+	else if (message->kind == HELPER_LOG_MISSING)
+		take_texts(input, message);
 }
 
 int helper_message_parse(const void *data, size_t length, struct helper_message *ret_message)
 {
-	struct helper_message message = {0};
 	const uint8_t *bytes = data;
-	bool valid = false;
+	struct helper_message message = {0};
+	struct input input;
 
 	if (length < HEADER || length > HELPER_MESSAGE_MAX || bytes[0] != HELPER_VERSION)
 		return -EBADMSG;
+	message.kind = (enum helper_kind)bytes[1];
 	message.id = get32(bytes + 4);
-	if (bytes[1] == HELPER_HOOK) {
-		message.kind = HELPER_HOOK;
-		valid = read_hook(bytes, length, &message);
-	} else if (bytes[1] == HELPER_HOOK_ENDED) {
-		message.kind = HELPER_HOOK_ENDED;
-		valid = read_ended(bytes, length, &message);
-	}
-	if (!valid)
+	input = (struct input){.at = bytes + HEADER, .end = bytes + length};
+	take_body(&input, get16(bytes + 2), &message);
+	if (input.failed || input.at != input.end || !is_valid(&message))
 		return -EBADMSG;
 	*ret_message = message;
 	return 0;
@@ -152,42 +299,88 @@ struct packet {
 	bool full;
 };
 
-static void put_string(struct packet *packet, const char *string)
+static void put(struct packet *packet, const void *data, size_t size)
 {
-	size_t size = strlen(string) + 1;
-
 	if (size > HELPER_MESSAGE_MAX - packet->length) {
 		packet->full = true;
 		return;
 	}
-	memcpy(packet->bytes + packet->length, string, size);
+	memcpy(packet->bytes + packet->length, data, size);
 	packet->length += size;
+}
+
+static void put_string(struct packet *packet, const char *string)
+{
+	put(packet, string, strlen(string) + 1);
+}
+
+static void put_number(struct packet *packet, uint32_t number)
+{
+	uint8_t bytes[4];
+
+	put32(bytes, number);
+	put(packet, bytes, sizeof(bytes));
+}
+
+static void put_ask(struct packet *packet, const struct helper_message *message)
+{
+	uint8_t head[2] = {message->pjsip, message->step};
+
+	if (message->command == HELPER_SHOW || message->command == HELPER_HANGUP)
+		put_string(packet, message->name);
+	if (message->command != HELPER_EVICT)
+		return;
+	put(packet, head, sizeof(head));
+	put_string(packet, message->extension);
+	put_string(packet, message->aor);
+	put_string(packet, message->key);
+}
+
+/* Returns what stands at 2. */
+static size_t put_body(struct packet *packet, const struct helper_message *message)
+{
+	switch (message->kind) {
+	case HELPER_HOOK:
+		for (size_t i = 0; i < message->field_count && !packet->full; i++) {
+			put_string(packet, message->fields[i].key);
+			put_string(packet, message->fields[i].value);
+		}
+		return message->field_count;
+	case HELPER_HOOK_ENDED:
+		put_number(packet, (uint32_t)message->code);
+		put_number(packet, message->milliseconds);
+		break;
+	case HELPER_ASK:
+		put_ask(packet, message);
+		return message->command;
+	case HELPER_ACLS:
+	case HELPER_OUTPUT:
+	case HELPER_LOG:
+		put(packet, message->bytes, message->length);
+		return message->kind == HELPER_ACLS && message->last;
+	case HELPER_DONE:
+		put_number(packet, (uint32_t)message->result);
+		break;
+	case HELPER_LOG_OPENED:
+		return 0;
+	case HELPER_LOG_MISSING:
+		break;
+	}
+	put_string(packet, message->text);
+	put_string(packet, message->next);
+	return message->kind == HELPER_HOOK_ENDED ? message->outcome : 0;
 }
 
 int helper_message_print(const struct helper_message *message, void *buffer, size_t *ret_length)
 {
 	struct packet packet = {.bytes = buffer, .length = HEADER};
-	bool hook = message->kind == HELPER_HOOK;
 
-	if (!hook && message->kind != HELPER_HOOK_ENDED)
-		return -EINVAL;
-	if (hook ? !hook_is_valid(message) : !ended_is_valid(message))
+	if (!is_valid(message))
 		return -EINVAL;
 	packet.bytes[0] = HELPER_VERSION;
 	packet.bytes[1] = (uint8_t)message->kind;
-	put16(packet.bytes + 2, hook ? (uint32_t)message->field_count : (uint32_t)message->outcome);
 	put32(packet.bytes + 4, message->id);
-	for (size_t i = 0; hook && i < message->field_count && !packet.full; i++) {
-		put_string(&packet, message->fields[i].key);
-		put_string(&packet, message->fields[i].value);
-	}
-	if (!hook) {
-		put32(packet.bytes + HEADER, (uint32_t)message->code);
-		put32(packet.bytes + HEADER + 4, message->milliseconds);
-		packet.length = ENDED_HEADER;
-		put_string(&packet, message->text);
-		put_string(&packet, message->next);
-	}
+	put16(packet.bytes + 2, (uint32_t)put_body(&packet, message));
 	if (packet.full)
 		return -EMSGSIZE;
 	*ret_length = packet.length;

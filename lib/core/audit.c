@@ -512,16 +512,50 @@ static bool near(int64_t a, int64_t b)
 	return a - b <= AUDIT_WINDOW && b - a <= AUDIT_WINDOW;
 }
 
+/* What is known of the phone that has just registered there; NULL: nothing. */
+static const struct audit_name *agent_at(const struct account *account, const struct place *place)
+{
+	bool known = account->agent.length > 0 && near(account->agent_place.when, place->when) &&
+		     place->has_addr && same_addr(&account->agent_place.addr, &place->addr);
+
+	return known ? &account->agent : NULL;
+}
+
+static void tell(const struct audit *audit, uint32_t owner, const struct place *place,
+	const struct audit_sighting *more)
+{
+	struct audit_sighting sighting = *more;
+
+	if (!audit->settings.found)
+		return;
+	sighting.owner = owner;
+	sighting.protocol = place->protocol;
+	sighting.has_addr = place->has_addr;
+	sighting.addr = place->addr;
+	sighting.port = place->port;
+	sighting.when = place->when;
+	if (!sighting.agent)
+		sighting.agent = agent_at(audit->accounts[owner], place);
+	audit->settings.found(audit->settings.listener, &sighting);
+}
+
+/* `event` NULL: a claim, of the Contact `contact`. */
 static int record(struct audit *audit, uint32_t owner, const struct place *place,
-	enum audit_certainty certainty, const struct audit_event *event)
+	enum audit_certainty certainty, const struct audit_event *event,
+	const struct audit_name *contact)
 {
 	struct account *account = audit->accounts[owner];
+	const struct audit_name *agent = agent_at(account, place);
 	struct audit_finding *finding;
 	struct watched *watched = NULL;
 	int result = 0;
 
 	if (place->when < audit->settings.since)
 		return 0;
+	tell(audit, owner, place,
+		&(struct audit_sighting){.certainty = (uint8_t)certainty,
+			.login = event != NULL,
+			.agent = place->has_addr ? NULL : contact});
 	tally_add(&account->tally, certainty, place->when);
 	if (place->has_addr)
 		watched = watch(audit, &place->addr, place->when);
@@ -544,9 +578,10 @@ static int record(struct audit *audit, uint32_t owner, const struct place *place
 	finding->protocols[place->protocol] = true;
 	if (event && event->transport_length > 0)
 		finding->transport = name_of(event->transport, event->transport_length);
-	if (account->agent.length > 0 && near(account->agent_place.when, place->when) &&
-		place->has_addr && same_addr(&account->agent_place.addr, &place->addr))
-		finding->agent = account->agent;
+	if (agent)
+		finding->agent = *agent;
+	else if (contact && !place->has_addr)
+		finding->agent = *contact;
 	return 0;
 }
 
@@ -653,6 +688,19 @@ static void remember_login(
 		move_registration(audit, owner, BY_LOGIN, place);
 }
 
+/* A peer that is at home there: a trunk calls without ever having registered. NOBODY. */
+static int64_t peer_there(const struct audit *audit, int64_t owner, const struct place *place)
+{
+	const struct config *config = audit->config;
+
+	/* Peers stand behind the extensions. */
+	for (size_t i = config->owner_count; i-- > 0 && config->owners[i].kind == OWNER_PEER;) {
+		if ((int64_t)i != owner && ask(audit, (uint32_t)i, place) == AUDIT_HAD)
+			return (int64_t)i;
+	}
+	return NOBODY;
+}
+
 static int take_login(struct audit *audit, const struct audit_event *event, struct place *place)
 {
 	int64_t owner = find_owner(audit, event->account, event->account_length);
@@ -677,14 +725,17 @@ static int take_login(struct audit *audit, const struct audit_event *event, stru
 		return -ENOMEM;
 	verdict = ask(audit, (uint32_t)owner, place);
 	fine = in_order(audit, account, verdict, place->when);
+	if (!fine && caller == NOBODY && event->protocol == AUDIT_SIP)
+		caller = peer_there(audit, owner, place);
 	if (caller != NOBODY && !fine && !claimed_there(account, place)) {
 		account->doubtful = *place;
-		return record(audit, (uint32_t)owner, place, AUDIT_AMBIGUOUS, event);
+		return record(audit, (uint32_t)owner, place, AUDIT_AMBIGUOUS, event, NULL);
 	}
 	remember_login(audit, (uint32_t)owner, account, place);
 	if (fine)
 		return 0;
-	return record(audit, (uint32_t)owner, place, certainty_of(verdict, AUDIT_PROVEN), event);
+	return record(
+		audit, (uint32_t)owner, place, certainty_of(verdict, AUDIT_PROVEN), event, NULL);
 }
 
 /* --- claims --- */
@@ -706,6 +757,9 @@ static void decide_doubtful(struct audit *audit, uint32_t owner, const struct pl
 		return;
 	}
 	certainty = certainty_of(ask(audit, owner, place), AUDIT_PROVEN);
+	tell(audit, owner, place,
+		&(struct audit_sighting){
+			.certainty = (uint8_t)certainty, .login = true, .rises = true});
 	finding = find_finding(account, place);
 	account->tally.counts[AUDIT_AMBIGUOUS]--;
 	account->tally.counts[certainty]++;
@@ -723,22 +777,15 @@ static void decide_doubtful(struct audit *audit, uint32_t owner, const struct pl
 static int settle_claim(struct audit *audit, uint32_t owner, struct claim *claim)
 {
 	struct account *account = audit->accounts[owner];
-	int result;
 
 	if (!claim->waiting)
 		return 0;
 	claim->waiting = false;
 	if (in_order(audit, account, (enum audit_verdict)claim->verdict, claim->place.when))
 		return 0;
-	result = record(audit, owner, &claim->place,
-		certainty_of((enum audit_verdict)claim->verdict, AUDIT_CLAIMED), NULL);
-	if (result == 0 && !claim->place.has_addr) {
-		struct audit_finding *finding = find_finding(account, &claim->place);
-
-		if (finding)
-			finding->agent = claim->contact;
-	}
-	return result;
+	return record(audit, owner, &claim->place,
+		certainty_of((enum audit_verdict)claim->verdict, AUDIT_CLAIMED), NULL,
+		&claim->contact);
 }
 
 static int settle_old_claims(struct audit *audit, uint32_t owner, int64_t when)
@@ -940,6 +987,57 @@ int audit_take(struct audit *audit, const struct audit_event *event)
 	case AUDIT_CALL:
 		take_call(audit, event);
 		break;
+	}
+	return 0;
+}
+
+int audit_settle(struct audit *audit, int64_t when)
+{
+	for (size_t owner = 0; owner < audit->config->owner_count; owner++) {
+		int result = 0;
+
+		if (audit->accounts[owner])
+			result = settle_old_claims(audit, (uint32_t)owner, when);
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+static int inherit_account(struct audit *audit, uint32_t owner, const struct account *from)
+{
+	struct account *account = account_of(audit, owner);
+
+	if (!account)
+		return -ENOMEM;
+	for (int sighting = 0; sighting < SIGHTINGS; sighting++) {
+		if (from->registered[sighting].listed)
+			move_registration(audit, owner, (enum sighting)sighting,
+				&from->registered[sighting].place);
+	}
+	account->last = from->last;
+	account->doubtful = from->doubtful;
+	memcpy(account->logins, from->logins, sizeof(account->logins));
+	memcpy(account->claims, from->claims, sizeof(account->claims));
+	account->login_next = from->login_next;
+	account->claim_next = from->claim_next;
+	account->agent = from->agent;
+	account->agent_place = from->agent_place;
+	return 0;
+}
+
+int audit_inherit(struct audit *audit, const struct audit *old)
+{
+	for (uint32_t owner = 0; owner < audit->config->owner_count; owner++) {
+		const char *id = owner_id(audit, owner);
+		int64_t before = find_owner(old, id, strlen(id));
+		int result = 0;
+
+		if (before != NOBODY && old->accounts[before] &&
+			find_owner(audit, id, strlen(id)) == owner)
+			result = inherit_account(audit, owner, old->accounts[before]);
+		if (result < 0)
+			return result;
 	}
 	return 0;
 }

@@ -10,8 +10,8 @@
  *              claim near a log-in (AUDIT_WINDOW) by the same driver is that log-in's, and counts
  *              no more: what the security log says of the address stands
  *   ambiguous  chan_sip logs a call to an extension as a log-in of it: from the address and port of
- *              another's last registration it is probably a call. With a registration in the full
- *              log at the same time it is proven after all
+ *              another's last registration, or from where a peer is at home, it is probably a call.
+ *              With a registration in the full log at the same time it is proven after all
  *   unknown    nobody knows who had the address then; or the Contact holds no address at all
  *
  * Memory is bounded whatever the logs hold: it grows with the accounts of the config alone. Of each
@@ -89,9 +89,26 @@ struct audit_event {
 
 /* --- The audit --- */
 
+/* A log-in or a claim that is a finding, when it is known to be one. */
+struct audit_sighting {
+	uint32_t owner;
+	uint8_t certainty; /* enum audit_certainty */
+	uint8_t protocol;  /* enum audit_protocol */
+	bool login;	   /* the security log has it */
+	bool rises;	   /* it was told before, as ambiguous */
+	bool has_addr;
+	uint16_t port;
+	struct addr addr;
+	int64_t when;
+	const struct audit_name *agent; /* NULL: not known; without an address, the Contact */
+};
+typedef void audit_found_fn(void *listener, const struct audit_sighting *sighting);
+
 struct audit_settings {
 	audit_verdict_fn *verdict;
 	const void *context;
+	audit_found_fn *found; /* NULL: nobody wants to know before audit_finish() */
+	void *listener;
 	int64_t since;	/* milliseconds: what is older is looked at, but no finding */
 	uint64_t seed;	/* random: nobody can choose what falls together */
 	size_t listed;	/* addresses of each account; 0: AUDIT_LISTED */
@@ -108,6 +125,12 @@ struct audit *audit_free(struct audit *audit); /* returns NULL */
 /* In the order of time, but for a few seconds. -ENOMEM: the audit is good for audit_free() alone.
  */
 int audit_take(struct audit *audit, const struct audit_event *event);
+/* For who listens: claims that are waiting for a log-in since AUDIT_WINDOW before `when` have
+ * waited long enough. -ENOMEM as above. */
+int audit_settle(struct audit *audit, int64_t when);
+/* Before the first event of an audit that goes on where `old`, of another config, stops: who is
+ * registered where. -ENOMEM as above. */
+int audit_inherit(struct audit *audit, const struct audit *old);
 /* After the last event. -ENOMEM. */
 int audit_finish(struct audit *audit);
 

@@ -128,11 +128,16 @@ struct config {
 	const char *log_prefix;
 	const char *user; /* the daemon's; NULL: not given, CONFIG_DEFAULT_USER if there is one */
 
+	const char *metrics_file; /* an absolute path; NULL: none */
 	/* A program (an absolute path) and its arguments, ended by NULL; NULL: none. */
 	const char *const *on_change;
 
 	struct {
+		bool acl;	      /* the daemon keeps the ACLs */
+		bool evict;	      /* and throws registrations out that they don't permit */
+		bool hangup;	      /* and ends the calls of who was thrown out */
 		const char *acl_file; /* of named ACLs (codec/asterisk_acl.h); an absolute path */
+		const char *security_log; /* that is followed; an absolute path; NULL: none */
 		/* What passes a command to Asterisk's command line, ended by NULL; the command
 		 * itself is one more argument. The program may be a name without a slash. */
 		const char *const *command;

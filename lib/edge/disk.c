@@ -26,7 +26,7 @@ struct journal {
 	struct error error; /* while it is torn: why */
 };
 
-enum job_kind { JOB_APPEND, JOB_SAVE, JOB_LOOK, JOB_LINES };
+enum job_kind { JOB_APPEND, JOB_SAVE, JOB_PUBLISH, JOB_LOOK, JOB_LINES };
 
 struct job {
 	struct job *next;
@@ -130,6 +130,12 @@ static void save(struct job *job)
 	journal->reported = false;
 }
 
+static void publish(struct job *job)
+{
+	job->result.result = file_publish(
+		job->path, text_string(&job->text), job->text.length, &job->result.error);
+}
+
 /* Whether there is something to report. */
 static bool record(struct history_writer *writer, struct job *job)
 {
@@ -198,6 +204,9 @@ static void *run(void *context)
 			break;
 		case JOB_SAVE:
 			save(job);
+			break;
+		case JOB_PUBLISH:
+			publish(job);
 			break;
 		case JOB_LOOK:
 		case JOB_LINES:
@@ -359,6 +368,11 @@ int disk_append(struct disk *disk, const char *path, struct text *text)
 int disk_save(struct disk *disk, const char *path, struct text *text, const char *journal)
 {
 	return add_job(disk, &(struct job){.kind = JOB_SAVE}, path, journal, text);
+}
+
+int disk_publish(struct disk *disk, const char *path, struct text *text)
+{
+	return add_job(disk, &(struct job){.kind = JOB_PUBLISH}, path, NULL, text);
 }
 
 int disk_history_look(struct disk *disk, const char *path, enum history_word word, int64_t now,

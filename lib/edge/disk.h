@@ -58,6 +58,9 @@ int disk_append(struct disk *disk, const char *path, struct text *text);
  */
 int disk_save(struct disk *disk, const char *path, struct text *text, const char *journal);
 
+/* file_publish(). Each has a result. */
+int disk_publish(struct disk *disk, const char *path, struct text *text);
+
 /*
  * The history (edge/history_file.h); one path until disk_close(). `now` is the wall clock's. A look
  * has a result of its own. Of lines, only the first failure has one, and until a look has worked,

@@ -322,6 +322,32 @@ int file_save(const char *path, const void *data, size_t length, struct error *e
 	return 0;
 }
 
+int file_publish(const char *path, const void *data, size_t length, struct error *error)
+{
+	char temporary[PATH_MAX];
+	int fd, result, size = snprintf(temporary, sizeof(temporary), "%s.new", path);
+
+	if (size < 0 || size >= PATH_MAX)
+		return error_set(error, -ENAMETOOLONG, "", "the path %s is too long", path);
+	unlink(temporary);
+	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	result = fd < 0 ? -errno : file_write_all(fd, data, length);
+	if (result == 0 && fchmod(fd, 0644) < 0)
+		result = -errno;
+	if (fd >= 0 && close(fd) < 0 && result == 0)
+		result = -errno;
+	if (result == 0 && rename(temporary, path) < 0)
+		result = -errno;
+	if (result < 0 && fd >= 0)
+		unlink(temporary);
+	if (result < 0)
+		return error_set(error, result,
+			"see that the folder is there, has room, and may be written by sipfence's "
+			"user (df, ls -ld)",
+			"cannot write %s: %s", path, strerror(-result));
+	return 0;
+}
+
 void file_tidy(const char *path)
 {
 	char temporary[PATH_MAX];

@@ -36,6 +36,11 @@ int file_load(const char *path, struct text *text, struct error *error);
  * whole. One process at a time: the caller has a lock.
  */
 int file_save(const char *path, const void *data, size_t length, struct error *error);
+/*
+ * The same for a file that everybody on the machine may read, and whose content is soon of the
+ * past: mode 0644, and no fsync.
+ */
+int file_publish(const char *path, const void *data, size_t length, struct error *error);
 /* All of it, however many calls that takes. 0; -errno: a part of it may be written. */
 int file_write_all(int fd, const char *data, size_t length);
 /* Removes what a file_save() has left whose process was killed; the next one does that, too. */

@@ -3,6 +3,7 @@
 #include "conntrack.h"
 #include "nft_attr.h"
 #include "nft_event.h"
+#include "nft_survey.h"
 #include "text.h"
 
 #include <errno.h>
@@ -29,6 +30,7 @@ enum {
 	LOSSES_MAX = 16,	 /* of answers to one batch; each is told once */
 	FIRST_REQUEST = 1 << 30, /* sequence numbers of batches count from 1: never the same */
 	REPLY_SECONDS = 5,
+	ALL_KINDS = (1 << (SET_REVOKED + 1)) - 1,
 };
 
 static const char advice_privilege[] =
@@ -226,6 +228,15 @@ static int observe(const struct nlmsghdr *message, void *context)
 	return nft_observer_message(observation->observer, message);
 }
 
+static bool is_of_kinds(const struct ruleset *wanted, const char *name, unsigned kinds)
+{
+	for (size_t i = 0; i < wanted->set_count; i++) {
+		if (strcmp(wanted->sets[i].name, name) == 0)
+			return kinds >> wanted->sets[i].kind & 1;
+	}
+	return kinds == ALL_KINDS;
+}
+
 static int observe_rules(
 	struct kernel *kernel, const struct ruleset *wanted, struct observation *observation)
 {
@@ -240,9 +251,9 @@ static int observe_rules(
 	return ask(kernel, request, length, observe, observation);
 }
 
-/* Everything of the table, once; of another's table our sets. */
-static int observe_once(
-	struct kernel *kernel, const struct ruleset *wanted, struct observation *observation)
+/* The table, once, with the elements of sets of these kinds; of another's table our sets. */
+static int observe_once(struct kernel *kernel, const struct ruleset *wanted, unsigned kinds,
+	struct observation *observation)
 {
 	_Alignas(struct nlmsghdr) uint8_t request[NFT_REQUEST_SIZE] = {0};
 	enum table_family family = (enum table_family)wanted->family;
@@ -263,6 +274,8 @@ static int observe_once(
 	if (result == 0 && !wanted->sets_only)
 		result = observe_rules(kernel, wanted, observation);
 	for (size_t i = 0; result == 0 && (set = nft_observer_set(observation->observer, i)); i++) {
+		if (!is_of_kinds(wanted, set, kinds))
+			continue;
 		length = nft_request_elements(
 			family, wanted->table, set, next_sequence(kernel), request);
 		result = ask(kernel, request, length, observe, observation);
@@ -290,7 +303,7 @@ int kernel_observe(struct kernel *kernel, const struct ruleset *wanted,
 			break;
 		result = read_generation(kernel, &before);
 		if (result == 0)
-			result = observe_once(kernel, wanted, &observation);
+			result = observe_once(kernel, wanted, ALL_KINDS, &observation);
 		if (result == 0)
 			result = read_generation(kernel, &after);
 		if (result == 0 && before != after && !kernel->tolerant)
@@ -323,6 +336,30 @@ int kernel_observe(struct kernel *kernel, const struct ruleset *wanted,
 		"cannot read the kernel's table %s %s: %s",
 		ruleset_family_name((enum table_family)wanted->family), wanted->table,
 		strerror(-result));
+}
+
+int kernel_observe_counters(struct kernel *kernel, const struct ruleset *wanted, unsigned kinds,
+	struct observed **ret_observed, struct error *error)
+{
+	struct observation observation = {0};
+	int result = nft_observer_new(
+		wanted, mnl_socket_get_portid(kernel->socket), &observation.observer);
+
+	/* Of a table that changes meanwhile, some counters are of before and some of after. */
+	kernel->tolerant = true;
+	if (result == 0)
+		result = observe_once(kernel, wanted, kinds, &observation);
+	kernel->tolerant = false;
+	if (result == 0)
+		result = nft_observer_end(observation.observer, ret_observed);
+	nft_observer_free(observation.observer);
+	if (result == -ENOMEM)
+		return error_no_memory(error);
+	if (result < 0)
+		return error_set(error, result, advice(-result),
+			"cannot read the counters of the kernel's table inet %s: %s", wanted->table,
+			strerror(-result));
+	return 0;
 }
 
 struct refusal {
@@ -670,6 +707,58 @@ static int take_count(const struct nlmsghdr *message, void *context)
 {
 	*(uint32_t *)context = conntrack_count(message);
 	return 0;
+}
+
+static int take_survey(const struct nlmsghdr *message, void *context)
+{
+	return nft_survey_message(context, message);
+}
+
+static int survey_once(struct kernel *kernel, struct nft_survey *survey)
+{
+	_Alignas(struct nlmsghdr) uint8_t request[NFT_REQUEST_SIZE] = {0};
+	size_t length;
+	int result = 0;
+
+	for (int kind = 0; kind < NFT_SURVEY_KINDS && result == 0; kind++) {
+		length = nft_survey_request(
+			(enum nft_survey_kind)kind, next_sequence(kernel), request);
+		result = ask(kernel, request, length, take_survey, survey);
+	}
+	for (size_t i = 0; result == 0; i++) {
+		length = nft_survey_element_request(survey, i, next_sequence(kernel), request);
+		if (length == 0)
+			break;
+		result = ask(kernel, request, length, take_survey, survey);
+	}
+	return result;
+}
+
+int kernel_survey(struct kernel *kernel, struct nft_survey **ret_survey, struct error *error)
+{
+	int result = -EINTR;
+
+	for (int i = 0; i < OBSERVE_TRIES; i++) {
+		struct nft_survey *survey = NULL;
+
+		if (nft_survey_new(&survey) < 0)
+			return error_no_memory(error);
+		kernel->tolerant = i == OBSERVE_TRIES - 1;
+		result = survey_once(kernel, survey);
+		kernel->tolerant = false;
+		if (result == 0) {
+			*ret_survey = survey;
+			return 0;
+		}
+		nft_survey_free(survey);
+		/* What was listed may have gone before its turn came. */
+		if (result != -EINTR && result != -ENOENT && result != -ENOBUFS)
+			break;
+	}
+	if (result == -ENOMEM)
+		return error_no_memory(error);
+	return error_set(error, result, advice(result == -EINVAL ? EOPNOTSUPP : -result),
+		"cannot read the kernel's other tables: %s", strerror(-result));
 }
 
 int kernel_talkers(struct kernel *kernel, const struct config *config,

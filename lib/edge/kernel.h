@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The kernel's nf_tables and connection tracking, over netlink. No other source file has a netlink
+ * The kernel's nf_tables and connection tracking, over netlink. No other source file has such a
  * socket. Reading and changing nf_tables takes CAP_NET_ADMIN in the network namespace.
  */
 #ifndef SIPFENCE_KERNEL_H
@@ -10,6 +10,7 @@
 #include "config.h"
 #include "error.h"
 #include "nft_netlink.h"
+#include "nft_survey.h"
 #include "plan.h"
 
 #include <stdbool.h>
@@ -34,6 +35,14 @@ struct kernel *kernel_close(struct kernel *kernel); /* returns NULL */
 int kernel_observe(struct kernel *kernel, const struct ruleset *wanted,
 	struct observed **ret_observed, uint32_t *ret_generation, struct text *snapshot,
 	struct error *error);
+
+/*
+ * For those who count: the elements of the sets of these kinds (bit SET_HOSTS and so on), and the
+ * counters of the reject chains. Of all else nothing is looked at: `shape` and what follows of
+ * chains are not the table's. Costs as much as these sets have elements.
+ */
+int kernel_observe_counters(struct kernel *kernel, const struct ruleset *wanted, unsigned kinds,
+	struct observed **ret_observed, struct error *error);
 
 enum { KERNEL_MOVED = 1, KERNEL_NO_LOCK = 2 };
 /*
@@ -112,6 +121,9 @@ void kernel_settle(void);
 int kernel_talkers(struct kernel *kernel, const struct config *config,
 	const struct own_addresses *own, struct talker **ret_talkers, size_t *ret_count,
 	bool *ret_blind, struct error *error);
+
+/* What all tables of this machine do to packets that arrive: to look at, never for decisions. */
+int kernel_survey(struct kernel *kernel, struct nft_survey **ret_survey, struct error *error);
 
 /* This machine's addresses, of all interfaces, sorted. free() ret_own->addrs. */
 int kernel_own_addresses(struct own_addresses *ret_own, struct error *error);

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -382,7 +381,8 @@ int process_run(const struct process_options *options, struct text *output,
 
 	if (result < 0 || !process)
 		return result;
-	end = pidfd_open(process->pid, 0);
+	/* Not every C library has a function for it. */
+	end = (int)syscall(SYS_pidfd_open, process->pid, 0U);
 	while (!process_end(process, clock_boot_ms(), ret_result)) {
 		wait_for(process, end);
 		process_read(process);

@@ -9,153 +9,8 @@ import os
 import stat
 import time
 
+from asterisk_stand_in import STAND_IN, StandIn, contact, registered
 from harness import Case as FenceCase, main, privileged
-
-# It keeps what it knows in a file beside it, and writes down what it is asked.
-STAND_IN = r"""#!/usr/bin/python3 -I
-import ipaddress, json, os, re, sys, time
-
-FOLDER = os.path.dirname(os.path.abspath(__file__))
-command = sys.argv[-1]
-with open(FOLDER + "/world") as file:
-    world = json.load(file)
-with open(FOLDER + "/asked", "a") as file:
-    file.write(json.dumps({"argv": sys.argv[1:], "environment": dict(os.environ),
-                           "input": sys.stdin.read(), "folder": os.getcwd()}) + "\n")
-
-
-def keep():
-    new = FOLDER + "/world.%d" % os.getpid()
-    with open(new, "w") as file:
-        json.dump(world, file)
-    os.rename(new, FOLDER + "/world")
-
-
-def say(line=""):
-    sys.stdout.write(line + "\n")
-
-
-def lines(path, optional=False):
-    try:
-        with open(path) as file:
-            text = file.read()
-    except OSError:
-        if optional:
-            return
-        raise ValueError(path)
-    for line in text.splitlines():
-        line = line.split(";")[0].strip()
-        found = re.fullmatch(r'#(try)?include\s+"?([^"]+)"?', line)
-        if found:
-            yield from lines(os.path.join(FOLDER, "etc", found[2]), bool(found[1]))
-        elif line:
-            yield line
-
-
-def mask(prefix):
-    net = ipaddress.ip_network(prefix.strip(), strict=False)
-    return "%s/%s" % (net.network_address, "::" if net.version == 6 and net.prefixlen == 0
-                      else net.netmask)
-
-
-# What Asterisk makes of acl.conf: one line that it can't read, and the old ACLs stay.
-def reload():
-    acls, name = {}, None
-    for line in lines(FOLDER + "/etc/acl.conf"):
-        if line.startswith("["):
-            name = line[1:line.index("]")]
-            if name == "general":
-                raise ValueError(line)
-            acls[name] = []
-        else:
-            key, value = [part.strip() for part in line.split("=", 1)]
-            acls[name].append(({"permit": "allow", "deny": "deny"}[key], mask(value)))
-    world["acls"] = acls
-
-
-def show(name):
-    if not world["acls"]:
-        return
-    say()
-    if name not in world["acls"]:
-        say("Could not find ACL named '%s'" % name)
-        return
-    say("ACL: " + name)
-    say("---------------------------------------------")
-    for number, (sense, net) in enumerate(world["acls"][name]):
-        say("%3d:%6s - %s" % (number, sense, net))
-
-
-def answer():
-    if command.startswith("acl show "):
-        show(command[9:])
-    elif command == "module reload acl":
-        if not world.get("lies"):
-            try:
-                reload()
-            except ValueError:
-                pass
-        keep()
-        say("Module 'acl' reloaded successfully.")
-    elif command.startswith("module show like "):
-        name = command[17:]
-        say("Module                         Description            Use Count  Status")
-        if name in world["modules"]:
-            say("%-30s %-22s 0          Running" % (name, "a driver"))
-        say("%d modules loaded" % (name in world["modules"]))
-    elif command.startswith('database query "SELECT'):
-        for key, value in world["contacts"]:
-            say("key  : %s" % key)
-            say("value: %s" % value)
-            say()
-    elif command.startswith('database query "UPDATE'):
-        key = re.search(r"key='([^']*)'", command)[1]
-        world["expired"] = world.get("expired", []) + [key]
-        keep()
-    elif command.startswith("pjsip show aor "):
-        start = "/registrar/contact/%s;@" % command[15:]
-        world["contacts"] = [c for c in world["contacts"] if not c[0].startswith(start)
-                             or c[0] not in world.get("expired", []) or world.get("returns")]
-        keep()
-    elif command.startswith("sip unregister ") and "chan_sip.so" in world["modules"]:
-        if not world.get("returns"):
-            world["contacts"] = [c for c in world["contacts"]
-                                 if c[0] != "/SIP/Registry/" + command[15:]]
-        keep()
-        say("Unregistered peer '%s'" % command[15:])
-    elif command == "core show channels concise":
-        for channel in world["channels"]:
-            say(channel + "!default!100!2!Up!Wait!5!20!!!3!0!!1795378776.0")
-    elif command.startswith("channel request hangup "):
-        world["channels"].remove(command[23:])
-        keep()
-        say("Requested Hangup on channel '%s'" % command[23:])
-    else:
-        return False
-    return True
-
-
-if world.get("down"):
-    sys.exit("Unable to connect to remote asterisk (does /var/run/asterisk/asterisk.ctl exist?)")
-if world.get("fails"):
-    sys.exit(world["fails"])
-if world.get("hangs") in (True, command.split()[0]):
-    time.sleep(60)
-if world.get("endless"):
-    while True:
-        sys.stdout.write("x" * 65536)
-if world.get("garbage"):
-    sys.stdout.buffer.write(bytes(range(256)) * 16)
-    sys.exit(0)
-say("No ethernet interface found for seeding global EID. You will have to set it manually.")
-if command == "core waitfullybooted":
-    while time.time() < world.get("boots", 0):
-        time.sleep(0.02)
-    say("Asterisk has fully booted.")
-elif time.time() < world.get("boots", 0) or not answer():
-    say("No such command '%s' (type 'core show help %s' for other possible commands)"
-        % (command, command))
-"""
 
 CONFIG = """
 extensions:
@@ -215,28 +70,15 @@ acl = office , sipfence-23 ; two
 """
 
 
-def registered(extension, target):
-    return ["/SIP/Registry/%s" % extension,
-            "%s:300:%s:sip:%s@%s" % (target, extension, extension, target)]
-
-
-def contact(extension, uri, number=1, **more):
-    return ["/registrar/contact/%s;@%032x" % (more.pop("aor", extension), number),
-            json.dumps({"uri": uri, "endpoint": extension, **more})]
-
-
 class Case(FenceCase):
     needs = ("nft",)
 
     def setUp(self):
         super().setUp()
-        self.folder = os.path.join(self.fence.directory, "asterisk")
-        self.etc = os.path.join(self.folder, "etc")
-        self.file = os.path.join(self.etc, "sipfence_acl.conf")
-        os.makedirs(self.etc)
-        self.program = os.path.join(self.folder, "asterisk")
-        self.write(self.program, STAND_IN, 0o755)
-        self.world(acls={}, contacts=[], channels=[], modules=["chan_sip.so", "res_pjsip.so"])
+        stand_in = StandIn(os.path.join(self.fence.directory, "asterisk"))
+        self.folder, self.etc, self.file = stand_in.folder, stand_in.etc, stand_in.file
+        self.program = stand_in.program
+        self.world, self.asked, self.commands = stand_in.world, stand_in.asked, stand_in.commands
         self.write("sip.conf", SIP)
         self.write("pjsip.conf", PJSIP)
         self.write("acl.conf", "#tryinclude sipfence_acl.conf\n")
@@ -258,30 +100,6 @@ class Case(FenceCase):
             file.write(text)
         os.chmod(path, mode)
         return path
-
-    def world(self, **changes):
-        path = os.path.join(self.folder, "world")
-        world = {}
-        if os.path.exists(path):
-            with open(path) as file:
-                world = json.load(file)
-        world.update(changes)
-        with open(path, "w") as file:
-            json.dump(world, file)
-        return world
-
-    def asked(self):
-        """What Asterisk was asked since this was looked at last."""
-        path = os.path.join(self.folder, "asked")
-        if not os.path.exists(path):
-            return []
-        with open(path) as file:
-            found = [json.loads(line) for line in file]
-        os.unlink(path)
-        return found
-
-    def commands(self):
-        return [one["argv"][-1] for one in self.asked()]
 
     def content(self):
         with open(self.file) as file:
@@ -323,6 +141,16 @@ class Printing(Case):
                       result.err, result)
         self.assertNotIn("trunk", result.err, result)
         self.assertNotIn("[phone]", result.err, result)
+
+    def test_a_folder_of_its_own_in_asterisks(self):
+        os.mkdir(os.path.join(self.etc, "sipfence"))
+        self.file = os.path.join(self.etc, "sipfence", "sipfence_acl.conf")
+        self.configure()
+        result = self.asterisk()
+        self.assertIn("%s/acl.conf does not include the ACLs; add to it: "
+                      "#tryinclude sipfence/sipfence_acl.conf\n" % self.etc, result.err, result)
+        self.write("acl.conf", "#tryinclude sipfence/sipfence_acl.conf\n")
+        self.assertEqual(self.asterisk().err, "")
 
     def test_files_that_asterisks_group_may_write_are_read(self):
         self.write("pjsip.conf", PJSIP, 0o664)

@@ -14,7 +14,7 @@ from harness import NO_CAPS, SIPFENCE, Case, main, privileged
 from scripted_dns import answer, rcode
 
 COMMANDS = ("check", "sync", "run", "status", "refresh", "reload", "why", "history", "audit", "asterisk",
-            "remove")
+            "export", "remove")
 
 
 def on_terminal(fence, argv, seconds=10, env=None):
@@ -491,8 +491,8 @@ BAD = {
     "log prefix with a $": (PEER + "nftables: {log: {prefix: 'a$b '}}\n", "2:26", [r"\$"]),
     "bad log rate": (PEER + "nftables: {log: {rate: 6/fortnight}}\n", "2:24", ["fortnight"]),
     "SRV of an extension": ("extensions:\n  21: {srv: [_sip._udp.a.example]}\n", "2:8", ["srv"]),
-    "not yet: acl": (PEER + "asterisk: {acl: true}\n", "2:12", ["acl"]),
-    "not yet: metrics-file": (PEER + "metrics-file: /tmp/x.prom\n", "2:1", ["metrics-file"]),
+    "evict without acl": (PEER + "asterisk: {evict: true}\n", "2:19", ["acl: true"]),
+    "a metrics file by a relative path": (PEER + "metrics-file: x.prom\n", "2:15", ["absolute path"]),
     "sets without a table": (PEER + "nftables: {sets-only: {sip: {hosts4: a}}}\n", "2:23", ["inet filter"]),
     "no database: country": ("extensions:\n  21: {hosts: [a.example], within: {country: [CA]}}\n", "2:46",
                          ["country"]),

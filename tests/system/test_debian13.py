@@ -11,19 +11,18 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 import unittest
 
-from harness import PATH, REPO, SKIP, Runner
+from harness import REPO, SKIP, Runner
+import debian
 
 RELEASE = "trixie"
 MINUTES = 8  # for all of it
 MORE = ["clang", "libcmocka-dev"]
 TREE = ["cmd", "examples", "lib", "tests", "meson.build", "LICENSE", "README.md"]
-ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
 
 
 def build_packages():
@@ -39,22 +38,12 @@ def build_packages():
     return found
 
 
-def mirrors():
-    """Where apt of this machine gets Debian from."""
-    done = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI)",
-                           "Created-By: Packages", "Label: Debian"],
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=60)
-    return list(dict.fromkeys(done.stdout.split()))
-
-
 class Debian13(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        if os.geteuid() != 0 or os.environ.get("SIPFENCE_TEST_UNPRIVILEGED"):
-            raise unittest.SkipTest("a chroot needs root")
-        for program in ("debootstrap", "chroot", "apt-get"):
-            if not shutil.which(program, path=PATH):
-                raise unittest.SkipTest(program + " is missing")
+        problem = debian.missing()
+        if problem:
+            raise unittest.SkipTest(problem)
         cls.deadline = time.monotonic() + MINUTES * 60
         cls.root = os.environ.get("SIPFENCE_DEBIAN13")
         if not cls.root:
@@ -75,17 +64,7 @@ class Debian13(unittest.TestCase):
 
     @classmethod
     def run_bounded(cls, argv, **more):
-        """Like subprocess.run, ended with all its children when the time is over."""
-        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                 stderr=subprocess.STDOUT, text=True, errors="replace",
-                                 start_new_session=True, env=dict(ENVIRONMENT, **more))
-        try:
-            output, _ = child.communicate(timeout=max(cls.deadline - time.monotonic(), 1))
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            output, _ = child.communicate()
-            output += "\n(ended: all of this may take %d minutes)\n" % MINUTES
-        return subprocess.CompletedProcess(argv, child.returncode, output)
+        return debian.run_bounded(argv, cls.deadline, **more)
 
     @classmethod
     def inside(cls, *argv, **more):
@@ -102,13 +81,9 @@ class Debian13(unittest.TestCase):
         """Makes the chroot, or what it lacks; skips where that can't be."""
         packages = build_packages() + MORE
         if not os.path.exists(os.path.join(cls.root, "etc/debian_version")):
-            problem = "apt knows no mirror of Debian"
-            for mirror in mirrors():
-                done = cls.run_bounded(["debootstrap", "--variant=minbase", "--include=" + ",".join(packages),
-                                        RELEASE, cls.root, mirror])
-                if done.returncode == 0:
-                    return
-                problem = "debootstrap: " + " / ".join(done.stdout.strip().splitlines()[-3:])
+            problem = debian.bootstrap(RELEASE, cls.root, packages, cls.deadline)
+            if not problem:
+                return
             raise unittest.SkipTest(problem)
         done = cls.inside("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\\n")
         here = {line.split()[0] for line in done.stdout.splitlines() if line.endswith(" installed")}

@@ -675,6 +675,13 @@ class Example(HookCase):
                 ("the table was changed by nft", {"event": "damage", "program": "nft"}),
                 ("not listed, and now shut out: 192.0.2.1",
                  {"event": "shut-out", "source": "192.0.2.1"}),
+                ("extension 21: TAKEOVER from 192.0.2.1 (proven)",
+                 {"event": "takeover", "state": "found", "extension": "21", "address": "192.0.2.1",
+                  "certainty": "proven"}),
+                ("extension 21: no takeover, its name points to 192.0.2.1 by now",
+                 {"event": "takeover", "state": "excused", "extension": "21", "address": "192.0.2.1"}),
+                ("takeovers: 7 more in a minute", {"event": "takeover", "state": "left-out", "count": "7"}),
+                ("Asterisk's security log is silent", {"event": "security-log", "state": "silent"}),
                 (None, {"event": "reload", "result": "done"}),
                 (None, {"event": "table", "action": "changed"}),
                 (None, {})):

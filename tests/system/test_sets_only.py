@@ -237,6 +237,28 @@ class InTheDaemon(Base):
         self.assertMembers("phones4", HOME)
         self.assertTrue(daemon.runs())
 
+    def test_status_and_why(self):
+        self.pbx.nft(firewall())
+        daemon = self.start()
+        self.assertMembers("phones4", HOME)
+        for running in (True, False):
+            status = self.fence.run("status")
+            self.assertRegex(status.out, "the sets in table inet filter (are in the kernel|in force)")
+            self.assertNotIn("dropped", status.out)
+            self.assertNotIn("monitor", status.out)
+            self.assertEqual(self.fence.run("status", "--json").json()["mode"], "sets-only")
+            why = self.fence.run("why", HOME).out
+            self.assertIn(HOME + " is listed for sip", why)
+            self.assertIn("element of phones4 in table inet filter", why)
+            why = self.fence.run("why", ROGUE).out
+            self.assertIn(ROGUE + " is not listed for sip", why)
+            self.assertIn("none of the sets", why)
+            if running:
+                daemon.stop()
+        self.pbx.nft("delete table inet filter")
+        status = self.fence.run("status")
+        self.assertIn("there is no table inet filter in the kernel", status.out)
+
     def test_end_and_remove_leave_all_in_place(self):
         self.pbx.nft(firewall())
         daemon = self.start()

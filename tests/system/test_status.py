@@ -108,13 +108,13 @@ class Status(Base):
         self.assertRegex(result.out, r"^running since \d{4}-.*, table inet sipfence in force, ")
         self.assertRegex(result.out, r"(?m)^7 names: 4 fresh, 1 gone, 1 refused, 1 never answered; 3 fixed")
         line = row(result.out, "extension 21", NAME)
-        self.assertRegex(line, r"%s +203\.0\.113\.10 +fresh +\d+ s +(\d+ s|now)$" % NAME)
+        self.assertRegex(line, r"%s +203\.0\.113\.10 +fresh +\d+ s +(\d+ s|now) +0$" % NAME)
         self.assertIn(HOME, row(result.out, "peer anna"))
         self.assertIn("198.51.100.7, 198.51.100.8, 198.51.100.9", row(result.out, "peer trunk"))
-        self.assertRegex(row(result.out, "peer carrier"), r"198\.51\.100\.0/28 +fixed$")
-        self.assertRegex(row(result.out, "203.0.113.99"), r"^extension 22 +203\.0\.113\.99 +fixed$")
+        self.assertRegex(row(result.out, "peer carrier"), r"198\.51\.100\.0/28 +fixed +0$")
+        self.assertRegex(row(result.out, "203.0.113.99"), r"^extension 22 +203\.0\.113\.99 +fixed +0$")
         self.assertRegex(row(result.out, "extension 23"), r"local subnets +fixed$")
-        self.assertRegex(row(result.out, "192.168.1.0/24"), r"^local subnets +192\.168\.1\.0/24 +fixed$")
+        self.assertRegex(row(result.out, "192.168.1.0/24"), r"^local subnets +192\.168\.1\.0/24 +fixed +0$")
         self.assertNotIn("\x1b", result.out)
 
     def test_problems_stand_first_and_say_why(self):
@@ -240,7 +240,8 @@ class Status(Base):
                                               "never answered": 1})
         permits = {permit["prefix"]: permit for permit in document["permits"]}
         self.assertEqual(permits["198.51.100.0/28"], {"owner": {"kind": "peer", "id": "carrier"},
-                                                      "prefix": "198.51.100.0/28", "services": ["sip"]})
+                                                      "prefix": "198.51.100.0/28", "services": ["sip"],
+                                                      "packets": 0})
         self.assertEqual(permits["192.168.1.0/24"]["owner"], {"kind": "local-subnets", "id": None})
         self.assertEqual(document["local_extensions"], ["23"])
 
@@ -308,7 +309,8 @@ class Terminal(Base):
                                            env=env)
                     table = self.table(shown)
                     self.assertLessEqual(max(len(line) for line in table), columns, shown)
-                    self.assertEqual("NEXT" in table[0], columns >= 100, shown)
+                    self.assertEqual("NEXT" in table[0], columns >= 110, shown)
+                    self.assertEqual("PACKETS" in table[0], columns >= 100, shown)
                     for owner in ("extension 9", "extension 21", "extension 23", "peer anna", "peer trunk",
                                   "peer carrier", "local subnets"):
                         self.assertTrue(any(line.startswith(owner) for line in table), owner + "\n" + shown)
@@ -350,7 +352,7 @@ class Offline(Base):
                 result = self.assertCode(self.fence.run("status"), 0)
                 self.assertRegex(result.out, r"^no daemon is running; from the state file, saved \d{4}-.* ago\)\n"
                                  r"table inet sipfence is in the kernel, mode enforce\n")
-                self.assertRegex(row(result.out, "extension 21"), r"203\.0\.113\.10 +fresh +\d+ s$")
+                self.assertRegex(row(result.out, "extension 21"), r"203\.0\.113\.10 +fresh +\d+ s( +0)?$")
                 self.assertNotIn("NEXT", result.out)
                 self.assertNotIn("no table", result.out)
                 document = self.fence.run("status", "--json").json()
@@ -629,7 +631,7 @@ class Why(Base):
     def test_who_and_by_what(self):
         self.mixed()
         self.assertRegex(self.why(HOME).out, r"(?m)^  for extension 21 by home21\.example: fresh, last answer \d+ s "
-                         r"ago\n  rule: ip saddr @sip_hosts4 accept: 203\.0\.113\.10 is an element of it$")
+                         r"ago(; it has had this address since .*)?\n  rule: ip saddr @sip_hosts4 accept: 203\.0\.113\.10 is an element of it$")
         self.assertIn("for peer carrier: 198.51.100.0/28 in the config", self.why("198.51.100.3").out)
         self.assertIn("for local subnets: 192.168.1.0/24 in the config", self.why(LAN).out)
         document = self.fence.run("why", HOME, "--json").json()
@@ -638,6 +640,37 @@ class Why(Base):
         self.assertEqual((sip["verdict"], sip["set"], sip["element"]), ("accept", "sip_hosts4", HOME))
         self.assertEqual(sip["owners"][0]["id"], "21")
         self.assertEqual((web["verdict"], web["owners"][0]["id"]), ("accept", "anna"))
+
+    def test_since_when_and_who_had_it_formerly(self):
+        """From the history; who may not read that is told the rest."""
+        daemon = self.good()
+        for address in (HOME2, HOME):
+            self.points(address)
+            self.assertAllowed(address)
+        def recorded():
+            entries = self.fence.run("history", "--json").json()["entries"]
+            return len(entries) == 3 and entries[2]["to"] is None
+        self.assertTrue(wait_until(recorded, 10, 0.1))
+        out = self.why(HOME).out
+        when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \w+"
+        self.assertRegex(out, r"(?m)^  for extension 21 by .*; it has had this address since %s$" % when)
+        self.assertRegex(out, r"(?m)^- formerly: extension 21 had it by home21\.example from %s(, or before,)? to "
+                         r"%s$" % (when, when))
+        self.assertEqual(out.count("formerly"), 1)
+        out = self.why(HOME2).out
+        self.assertNotIn("it has had", out)
+        self.assertEqual(out.count("- formerly: extension 21"), 1)
+        document = self.fence.run("why", HOME, "--json").json()
+        self.assertEqual([(entry["id"], entry["host"], entry["to"] is None) for entry in document["history"]],
+                         [("21", NAME, True), ("21", NAME, False)])
+        self.assertEqual(self.fence.run("why", ROGUE, "--json").json()["history"], [])
+        self.assertNotIn("history", self.fence.run("why", "21", "--json").json())
+        os.rename(self.fence.state, self.fence.state + ".away")
+        out = self.why(HOME).out
+        os.rename(self.fence.state + ".away", self.fence.state)
+        self.assertIn("for extension 21 by home21.example: fresh", out)
+        self.assertNotIn("it has had", out)
+        self.assertTrue(daemon.runs())
 
     def test_what_would_have_to_change(self):
         self.mixed()

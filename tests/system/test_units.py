@@ -74,6 +74,26 @@ class Units(DaemonCase):
             self.skipTest("this systemd-analyze can't judge units that are not loaded")
         self.assertEqual(done.returncode, 0, done.stdout[-3000:])
 
+    def test_the_drop_in_for_asterisk(self):
+        """test_asterisk_daemon.py lives with what it gives."""
+        self.needs_analyze()
+        path = self.staged(self.directory)[0]
+        os.mkdir(path + ".d")
+        shutil.copy(os.path.join(UNITS, "asterisk.conf"), path + ".d")
+        done = analyze("verify", "--man=no", path)
+        about = [line for line in done.stdout.splitlines() if "sipfence" in line]
+        self.assertEqual((done.returncode, about), (0, []), done.stdout)
+        done = analyze("security", "--offline=yes", "--threshold=15", path)
+        if "unrecognized option" not in done.stdout:
+            self.assertEqual(done.returncode, 0, done.stdout[-3000:])
+        dropped = read_unit("asterisk.conf")
+        self.assertEqual(dropped, {"Service": {"SupplementaryGroups": ["asterisk"],
+                                               "ReadWritePaths": ["-/etc/asterisk/sipfence"]}})
+        # And it is read.
+        with open(path + ".d/asterisk.conf", "a") as file:
+            file.write("ProtectSistem=strict\n")
+        self.assertIn("ProtectSistem", analyze("verify", "--man=no", path).stdout)
+
     def test_the_daemon_before_network_and_pbx(self):
         unit = read_unit("sipfence.service")
         before, after = words(unit, "Unit", "Before"), words(unit, "Unit", "After")

@@ -168,9 +168,32 @@ static void test_registrations_are_judged_by_their_own_extension(void **state)
 	assert_fit(world, "99", NULL, ASTERISK_UNLISTED, 77);
 }
 
+/* While DNS has never told of a name, nobody is thrown out for not being there. */
+static void test_nobody_is_wrong_where_a_name_was_never_answered(void **state)
+{
+	struct world *world = *state;
+	struct binding bindings[] = {{.owner = 0, .host = 0}, {.owner = 2, .host = 0}, {3, 0}};
+	struct host host = {.name = "home.example"};
+
+	world->roster = (struct roster){
+		.hosts = &host, .host_count = 1, .bindings = bindings, .binding_count = 3};
+	assert_int_equal(asterisk_acls_make(&world->config, &world->roster, 1000, &world->acls), 0);
+	assert_fit(world, "22", "203.0.113.10", ASTERISK_FITS, 0);
+	assert_fit(world, "22", "203.0.113.11", ASTERISK_UNKNOWABLE, 0);
+	assert_fit(world, "21", "203.0.113.11", ASTERISK_WRONG, 1);
+	assert_fit(world, "0021", "203.0.113.11", ASTERISK_UNKNOWABLE, 2);
+	/* Once it was, in either family, it counts, also when there is none any more. */
+	host.lookup[FAMILY_IPV6].good = 900;
+	assert_int_equal(asterisk_acls_make(&world->config, &world->roster, 1000, &world->acls), 0);
+	assert_fit(world, "22", "203.0.113.11", ASTERISK_WRONG, 0);
+	assert_fit(world, "0021", "203.0.113.11", ASTERISK_WRONG, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			test_nobody_is_wrong_where_a_name_was_never_answered, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			test_the_file_has_a_section_for_each_extension_and_no_peer, set_up,
 			tear_down),

@@ -246,6 +246,91 @@ static void test_call_to_an_extension_is_ambiguous(void **state)
 	only("21", AUDIT_PROVEN);
 }
 
+/* A trunk need not register before it calls. */
+static void test_call_of_a_peer_is_ambiguous(void **state)
+{
+	struct audit_account account;
+
+	(void)state;
+	begin();
+	login("21", "203.0.113.24", AUDIT_SIP); /* voipco's */
+	finish();
+	account = only("21", AUDIT_AMBIGUOUS);
+	assert_finding(&account.findings[0], "203.0.113.24", AUDIT_AMBIGUOUS, 1);
+	end(NULL);
+	begin();
+	login("21", "203.0.113.24", AUDIT_SIP);
+	claim("21", "203.0.113.24", AUDIT_SIP);
+	login("20", "203.0.113.24", AUDIT_PJSIP);
+	finish();
+	assert_int_equal(audit_account_count(audit), 2);
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(audit_account(audit, i).certainty, AUDIT_PROVEN);
+}
+
+/* Who listens is told when it is known, and what was told in doubt again when it is not any more.
+ */
+static struct audit_sighting told[16];
+static size_t told_count;
+
+static void hear(void *listener, const struct audit_sighting *sighting)
+{
+	assert_ptr_equal(listener, &told_count);
+	assert_true(told_count < 16);
+	told[told_count++] = *sighting;
+}
+
+static void assert_told(size_t count, enum audit_certainty certainty, bool login, bool rises)
+{
+	assert_int_equal(told_count, count);
+	assert_int_equal(told[count - 1].certainty, certainty);
+	assert_int_equal(told[count - 1].login, login);
+	assert_int_equal(told[count - 1].rises, rises);
+}
+
+static void test_a_listener_is_told_at_once(void **state)
+{
+	struct audit *next;
+
+	(void)state;
+	told_count = 0;
+	begin_with(&(struct audit_settings){
+		.verdict = verdict, .since = INT64_MIN, .found = hear, .listener = &told_count});
+	login("20", "203.0.113.20", AUDIT_SIP);
+	login("21", "203.0.113.77", AUDIT_SIP);
+	assert_int_equal(told_count, 0);
+	login("21", "198.51.100.66", AUDIT_SIP);
+	assert_told(1, AUDIT_PROVEN, true, false);
+	assert_int_equal(told[0].owner, 1);
+	assert_int_equal(told[0].port, 5060);
+	now += 60000;
+	login("22", "203.0.113.20", AUDIT_SIP);
+	assert_told(2, AUDIT_AMBIGUOUS, true, false);
+	claim("22", "203.0.113.20", AUDIT_SIP);
+	assert_told(3, AUDIT_PROVEN, true, true);
+	now += 60000;
+	claim("21", "198.51.100.67", AUDIT_PJSIP);
+	assert_int_equal(audit_settle(audit, now + AUDIT_WINDOW), 0);
+	assert_int_equal(told_count, 3);
+	assert_int_equal(audit_settle(audit, now + AUDIT_WINDOW + 1), 0);
+	assert_told(4, AUDIT_CLAIMED, false, false);
+	assert_int_equal(audit_settle(audit, now + AUDIT_WINDOW + 1), 0);
+	assert_int_equal(told_count, 4);
+	/* Another one goes on with who is registered where. */
+	assert_int_equal(audit_new(&config,
+				 &(struct audit_settings){.verdict = verdict,
+					 .since = INT64_MIN,
+					 .found = hear,
+					 .listener = &told_count},
+				 &next),
+		0);
+	assert_int_equal(audit_inherit(next, audit), 0);
+	audit_free(audit);
+	audit = next;
+	login("21", "203.0.113.20", AUDIT_SIP);
+	assert_told(5, AUDIT_AMBIGUOUS, true, false);
+}
+
 /* The full log tells a registration from a call, whichever of the two lines comes first. */
 static void test_registration_from_anothers_phone_is_proven(void **state)
 {
@@ -492,6 +577,8 @@ int main(void)
 		cmocka_unit_test_teardown(test_forged_contact_is_proven_elsewhere, end),
 		cmocka_unit_test_teardown(test_call_to_an_extension_is_ambiguous, end),
 		cmocka_unit_test_teardown(test_registration_from_anothers_phone_is_proven, end),
+		cmocka_unit_test_teardown(test_call_of_a_peer_is_ambiguous, end),
+		cmocka_unit_test_teardown(test_a_listener_is_told_at_once, end),
 		cmocka_unit_test_teardown(test_not_known_is_unknown, end),
 		cmocka_unit_test_teardown(test_peers_and_strangers, end),
 		cmocka_unit_test_teardown(test_since, end),

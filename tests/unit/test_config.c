@@ -1293,6 +1293,62 @@ static void test_programs(void **state)
 	config_free(config);
 }
 
+static void test_asterisk(void **state)
+{
+	struct config *config = load("peers: {a: b.c}\n");
+
+	(void)state;
+	assert_false(config->asterisk.acl);
+	assert_false(config->asterisk.evict);
+	assert_false(config->asterisk.hangup);
+	assert_null(config->asterisk.security_log);
+	config_free(config);
+
+	config = load("peers: {a: b.c}\n"
+		      "asterisk: {hangup: true, evict: true, acl: true, security-log: /v/sec}\n");
+	assert_true(config->asterisk.acl);
+	assert_true(config->asterisk.evict);
+	assert_true(config->asterisk.hangup);
+	assert_string_equal(config->asterisk.security_log, "/v/sec");
+	config_free(config);
+
+	config = load("peers: {a: b.c}\nasterisk: {acl: false, evict: false, hangup: false}\n");
+	assert_false(config->asterisk.acl);
+	config_free(config);
+	/* The log is of use alone, too. */
+	config_free(load("peers: {a: b.c}\nasterisk: {security-log: /v/sec}\n"));
+	config_free(load("peers: {a: b.c}\nasterisk: {acl: true, evict: true}\n"));
+}
+
+static void test_wrong_asterisk(void **state)
+{
+	static const struct bad cases[] = {
+		{"asterisk: {evict: true}\npeers: {a: b.c}\n",
+			"t.yaml:1:19: error: \"evict\" needs \"acl: true\": who is thrown out while "
+			"no ACL keeps him out is back at once\nasterisk: {evict: true}\n"
+			"                  ^\n"},
+		{"asterisk: {acl: true, hangup: true}\npeers: {a: b.c}\n",
+			"t.yaml:1:31: error: \"hangup\" needs \"evict: true\": it ends the calls of "
+			"those who are thrown out\nasterisk: {acl: true, hangup: true}\n"
+			"                              ^\n"},
+		/* One error is enough. */
+		{"asterisk: {acl: x, evict: true}\npeers: {a: b.c}\n",
+			"t.yaml:1:17: error: \"x\" is not \"false\" or \"true\"\n"
+			"asterisk: {acl: x, evict: true}\n                ^\n"},
+		{"asterisk: {acl: true, evict: x, hangup: true}\npeers: {a: b.c}\n",
+			"t.yaml:1:30: error: \"x\" is not \"false\" or \"true\"\n"
+			"asterisk: {acl: true, evict: x, hangup: true}\n"
+			"                             ^\n"},
+		{"asterisk: {security-log: v/sec}\npeers: {a: b.c}\n",
+			"t.yaml:1:26: error: \"v/sec\" is not the absolute path of the security log; "
+			"it starts with \"/\"\nasterisk: {security-log: v/sec}\n"
+			"                         ^\n"},
+	};
+
+	(void)state;
+	EXPECT_ALL(cases);
+}
+
 static void test_wrong_programs(void **state)
 {
 	static const struct bad cases[] = {
@@ -1428,15 +1484,19 @@ static void test_without_libmaxminddb(void **state)
 }
 #endif
 
-static void test_unsupported_keys(void **state)
+static void test_metrics_file(void **state)
 {
+	struct config *config = load("metrics-file: /m.prom\npeers: {a: b.c}\n");
+
 	(void)state;
-	expect_error("metrics-file: /m.prom\npeers: {a: b.c}\n",
-		"t.yaml:1:1: error: \"metrics-file\" is not supported yet\nmetrics-file: "
-		"/m.prom\n^\n");
-	expect_error("asterisk: {acl: true}\npeers: {a: b.c}\n",
-		"t.yaml:1:12: error: \"acl\" is not supported yet\nasterisk: {acl: true}\n"
-		"           ^\n");
+	assert_string_equal(config->metrics_file, "/m.prom");
+	config_free(config);
+	config = load("peers: {a: b.c}\n");
+	assert_null(config->metrics_file);
+	config_free(config);
+	expect_error("metrics-file: m.prom\npeers: {a: b.c}\n",
+		"t.yaml:1:15: error: \"m.prom\" is not the absolute path of the metrics file; it "
+		"starts with \"/\"\nmetrics-file: m.prom\n              ^\n");
 }
 
 static void test_sets_only(void **state)
@@ -1857,6 +1917,8 @@ int main(void)
 		cmocka_unit_test(test_bad_nested_values),
 		cmocka_unit_test(test_programs),
 		cmocka_unit_test(test_wrong_programs),
+		cmocka_unit_test(test_asterisk),
+		cmocka_unit_test(test_wrong_asterisk),
 		cmocka_unit_test(test_bad_trusted),
 #if SIPFENCE_GEOIP
 		cmocka_unit_test(test_origins),
@@ -1868,7 +1930,7 @@ int main(void)
 #else
 		cmocka_unit_test(test_without_libmaxminddb),
 #endif
-		cmocka_unit_test(test_unsupported_keys),
+		cmocka_unit_test(test_metrics_file),
 		cmocka_unit_test(test_sets_only),
 		cmocka_unit_test(test_wrong_sets_only),
 		cmocka_unit_test(test_names_nobody),

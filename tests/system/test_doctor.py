@@ -1,0 +1,750 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`sipfence doctor` on the real thing: listeners, other tables, flows, DNS, files and modes. Each check
+is seen silent on a machine that is in order, and heard when that one thing is wrong."""
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+
+from fault_case import ALLOCATIONS, FAULTY, SANITIZER, Faults
+from harness import NO_CAPS, PYTHON, Case as FenceCase, Knot, end, keeps_orphans, main, privileged
+
+SIP = """
+[general]
+bindport=5060
+allowguest=no
+alwaysauthreject=yes
+[21]
+type=friend
+host=dynamic
+secret=twelve-chars-and-more
+acl=sipfence-21
+[30]
+type=friend
+host=dynamic
+secret=twelve-chars-and-more
+deny=0.0.0.0/0.0.0.0
+permit=192.168.1.0/255.255.255.0
+"""
+LOGGER = "[general]\n[logfiles]\nconsole => notice\nsecurity.log => security\n"
+
+
+class Case(FenceCase):
+    """A machine on which all is well: the base of every test."""
+    shared_net = True
+    needs = ("knotd", "knsupdate")
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.folder = tempfile.mkdtemp(prefix="sipfence-test-")
+        cls.knot = Knot(cls.class_net.pbx, cls.folder + "/knot",
+                        records="home21 A 203.0.113.10\nvoipco A 198.51.100.66\n")
+        cls.addClassCleanup(cls.knot.log.close)
+        cls.addClassCleanup(cls.knot.stop)
+
+    def setUp(self):
+        super().setUp()
+        self.write("asterisk/sip.conf", SIP)
+        self.write("asterisk/logger.conf", LOGGER)
+        self.write("resolv.conf", "nameserver 127.0.0.1\n")
+        self.write("nftables.conf", "#!/usr/sbin/nft -f\nflush ruleset\n")
+        if os.path.exists("/etc/nftables.conf"):
+            self.bind("nftables.conf", "/etc/nftables.conf")
+        os.chmod(self.fence.state, 0o700)
+        self.configure()
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def write(self, name, text):
+        os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
+        with open(self.path(name), "w") as file:
+            file.write(text)
+        return self.path(name)
+
+    def bind(self, name, place):
+        subprocess.run(["mount", "--bind", self.path(name), place], check=True)
+        self.addCleanup(subprocess.run, ["umount", place], check=True)
+
+    def configure(self, more="", extensions="{21: home21.example, 30: local}", resolver=None):
+        self.fence.config(
+            "extensions: %s\nlocal-subnets: [192.168.1.0/24]\nuser: root\n%s\n"
+            "asterisk: {acl-file: %s}\n%s" % (
+                extensions, self.knot.resolver() if resolver is None else resolver,
+                self.path("asterisk/sipfence_acl.conf"), more))
+
+    def doctor(self, code, **more):
+        result = self.assertCode(self.fence.run("doctor", "--json", **more), code)
+        self.assertEqual(result.err, "")
+        document = result.json()
+        self.assertEqual(document["problems"],
+                         sum(item["level"] == "problem" for item in document["findings"]))
+        self.assertEqual(document["exit"], code)
+        return document
+
+    def words(self, document, level="problem"):
+        return sorted(item["check"] for item in document["findings"] if item["level"] == level)
+
+    def check_well(self):
+        document = self.doctor(0)
+        self.assertEqual(self.words(document), [], document)
+        return document
+
+    def find(self, check, level="problem"):
+        """The one finding of that check: nothing else is wrong."""
+        document = self.doctor(3 if level == "problem" else 0)
+        found = [item for item in document["findings"]
+                 if item["check"] == check and item["level"] == level]
+        self.assertEqual(len(found), 1, document)
+        if level == "problem":
+            self.assertEqual(set(self.words(document)), {check}, document)
+        for item in found:
+            self.assertTrue(item["what"] and item["why"], item)
+            self.assertLess(len(item["why"]), 220)
+        return found[0]
+
+
+class Well(Case):
+    def test_all_is_well(self):
+        document = self.check_well()
+        self.assertEqual(document["result"], "ok")
+        self.assertEqual(self.words(document, "note"), ["asterisk-port"])
+
+    def test_for_people(self):
+        result = self.assertCode(self.fence.run("doctor"), 0)
+        self.assertIn("no problem found", result.out)
+        self.assertEqual(self.fence.run("doctor", "-q").out, "")
+
+    def test_a_finding_for_people(self):
+        self.write("asterisk/sip.conf", SIP.replace("allowguest=no", "allowguest=yes"))
+        result = self.assertCode(self.fence.run("doctor"), 3)
+        self.assertRegex(result.out, r"(?m)^problem: chan_sip takes calls of guests")
+        self.assertRegex(result.out, r"(?m)^  why: Whoever reaches the port can call")
+        self.assertRegex(result.out, r"(?m)^  in .*/sip\.conf:4\n    allowguest=no$")
+        self.assertIn("\n1 problem\n", result.out)
+
+    def test_without_a_config(self):
+        os.unlink(self.fence.path)
+        result = self.assertCode(self.fence.run("doctor"), 2)
+        self.assertIn("sipfence init", result.err)
+        document = self.assertCode(self.fence.run("doctor", "--json"), 2).json()
+        self.assertEqual((document["result"], document["exit"]), ("error", 2))
+
+    def test_a_broken_config(self):
+        self.fence.config("extension: {21: home21.example}\n")
+        self.assertIn("unknown key", self.assertCode(self.fence.run("doctor"), 2).err)
+
+    def test_it_changes_nothing(self):
+        before = self.net.pbx.generation()
+        self.check_well()
+        self.assertEqual(self.net.pbx.generation(), before)
+        self.assertEqual(self.fence.saved(), {})
+
+    def test_unprivileged(self):
+        """It says what it could not look at, and does the rest."""
+        os.chmod(self.directory, 0o755)
+        self.write("asterisk/sip.conf", SIP.replace("allowguest=no", "allowguest=yes"))
+        result = self.fence.run("doctor", "--json", prefix=NO_CAPS)
+        document = self.assertCode(result, 3).json()
+        self.assertEqual(self.words(document), ["asterisk-guests"])
+        skipped = {item["check"]: item for item in document["not_looked_at"]}
+        self.assertIn("table-drops", skipped)
+        self.assertIn("trunk", skipped)
+        self.assertIn("root", skipped["table-drops"]["change"])
+
+
+class Listeners(Case):
+    def listen(self, kind, address, port):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with self.net.pbx.inside():
+            sock = socket.socket(family, kind)
+        self.addCleanup(sock.close)
+        sock.bind((address, port))
+        if kind == socket.SOCK_STREAM:
+            sock.listen()
+        return sock
+
+    def test_covered_ones_are_well(self):
+        self.listen(socket.SOCK_DGRAM, "0.0.0.0", 5060)
+        self.listen(socket.SOCK_STREAM, "::", 5061)
+        self.listen(socket.SOCK_STREAM, "0.0.0.0", 5080)   # a web server
+        self.listen(socket.SOCK_DGRAM, "127.0.0.1", 5090)
+        self.listen(socket.SOCK_DGRAM, "0.0.0.0", 12345)
+        self.check_well()
+
+    def test_each_kind_of_socket(self):
+        for kind, word in ((socket.SOCK_DGRAM, "udp"), (socket.SOCK_STREAM, "tcp")):
+            for address in ("0.0.0.0", "::", "192.168.1.1", "fd00:1::1"):
+                with self.subTest(word + " " + address):
+                    self.configure("services: {sip: {udp: [5070], tcp: [5071]}}\n")
+                    sock = self.listen(kind, address, 5060)
+                    found = self.find("listener")
+                    self.assertIn("%s port 5060 (%s)" % (word, address), found["what"])
+                    self.assertIn("python3", found["what"])
+                    self.assertEqual(found["place"], self.fence.path)
+                    line = "services: {sip: {udp: [5070], tcp: [5071]}}"
+                    self.assertEqual(found["change"], line.replace(
+                        *(("5070", "5070, 5060") if word == "udp" else ("5071", "5071, 5060"))))
+                    # The line that it says mends it.
+                    self.configure(found["change"] + "\n")
+                    self.check_well()
+                    sock.close()
+
+    def test_a_connected_socket_is_no_listener(self):
+        sock = self.listen(socket.SOCK_DGRAM, "0.0.0.0", 5080)
+        self.find("listener")
+        sock.connect(("192.168.1.50", 9))
+        self.check_well()
+
+    def test_a_port_that_asterisk_names(self):
+        self.listen(socket.SOCK_DGRAM, "0.0.0.0", 7777)
+        self.check_well()
+        self.write("asterisk/pjsip.conf", "[t]\ntype=transport\nprotocol=udp\nbind=0.0.0.0:7777\n")
+        self.check_well()           # but the socket is python's
+        script = self.write("asterisk/listen", "import socket, sys\n"
+                            "open('/proc/self/comm', 'w').write('asterisk')\n"
+                            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                            "s.bind(('0.0.0.0', 7778)); print('ready', flush=True); input()\n")
+        child = self.net.pbx.popen([PYTHON, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(end, child)
+        child.stdout.readline()
+        self.check_well()
+        self.write("asterisk/pjsip.conf", "[t]\ntype=transport\nprotocol=udp\nbind=0.0.0.0:7778\n")
+        self.assertIn("asterisk listens on udp port 7778", self.find("listener")["what"])
+
+
+class Tables(Case):
+    def chain(self, rules, head="type filter hook input priority 0;", family="inet"):
+        self.net.pbx.nft("table %s filter {\nset ports { type inet_service; flags interval\n"
+                         "elements = { 5000-5070 }\n}\nset block { type ipv4_addr\n}\n"
+                         "set pace { type ipv4_addr; flags dynamic; timeout 60s\n}\n"
+                         "chain side { %s\n}\nchain in { %s\n%s\n}\n}\n" % (
+                             family, "ip saddr 192.0.2.99 drop\n" if family != "ip6" else "", head,
+                             "\n".join(rules)))
+
+    def test_a_table_that_passes_all(self):
+        self.chain(["tcp dport 22 accept", "udp dport 5353 drop", "udp dport { 5000-5059, 5061-5070 } drop",
+                    "tcp dport 5062-5070 drop", "tcp dport vmap { 1-5059 : drop, 5062-9000 : drop }",
+                    "ct state invalid drop", "meta l4proto icmp drop"])
+        self.assertEqual(self.words(self.check_well(), "note"), ["asterisk-port"])
+
+    DROPS = {
+        "policy": (["iif lo accept"], "type filter hook input priority 0; policy drop;", "inet"),
+        "policy, and the usual rules": ([
+            "iif lo accept", "ct state vmap { established: accept, related: accept, invalid: drop }",
+            "tcp dport 22 accept"], "type filter hook input priority 0; policy drop;", "inet"),
+        "a port": (["udp dport 5060 drop"],) + ("type filter hook input priority 0;", "inet"),
+        "reject": (["udp dport 5060 reject"], "type filter hook input priority 9;", "ip"),
+        "a range": (["udp dport 5000-6000 drop"], "type filter hook input priority 0;", "ip"),
+        "a set": (["udp dport { 53, 5060 } counter log drop"],
+                  "type filter hook prerouting priority -400;", "inet"),
+        "a named set": (["meta l4proto udp th dport @ports drop"],
+                        "type filter hook prerouting priority -400;", "inet"),
+        "a concatenation": (["meta l4proto . th dport { udp . 5060, tcp . 22 } drop"],
+                            "type filter hook input priority 0;", "inet"),
+        "a verdict map": (["udp dport vmap { 53: accept, 5060: drop }"],
+                          "type filter hook input priority 0;", "ip6"),
+        "goto a chain that ends": (["iif lo accept", "udp dport 5060 goto side", "meta l4proto udp accept"],
+                                "type filter hook input priority 0; policy drop;", "ip6"),
+    }
+
+    def test_drops(self):
+        for name, (rules, head, family) in self.DROPS.items():
+            with self.subTest(name):
+                self.net.pbx.run(["nft", "flush", "ruleset"])
+                self.chain(rules, head, family)
+                found = self.find("table-drops")
+                self.assertIn("table %s filter, chain in" % family, found["what"])
+                self.assertIn("udp 5060", found["what"])
+                self.assertIn("before sipfence" if "prerouting" in head else "behind sipfence",
+                              found["what"])
+                # The command that it says mends it.
+                self.assertTrue(found["change"].startswith("nft insert rule "), found)
+                for command in found["change"].split("; "):
+                    self.net.pbx.run(command.split())
+                self.assertEqual(self.words(self.doctor(0)), [])
+
+    MAY_DROP = {
+        "a blocklist": ["ip saddr @block udp dport 5060 drop"],
+        "a limit": ["udp dport 5060 limit rate over 5/second drop"],
+        "a chain of its own": ["udp dport 5060 jump side"],
+        "a limit for each source": ["udp dport 5060 update @pace { ip saddr limit rate over "
+                                    "5/second } drop"],
+        "one of two ports": ["tcp dport 5061 drop"],
+    }
+
+    def test_may_drop(self):
+        for name, rules in self.MAY_DROP.items():
+            with self.subTest(name):
+                self.net.pbx.run(["nft", "flush", "ruleset"])
+                self.chain(rules, family="ip")      # of an inet table IPv6 might pass it by
+                found = self.find("table-may-drop", "note")
+                self.assertIn("rule with handle", found["what"])
+                self.net.pbx.run(found["change"].split())
+
+    def test_established_first(self):
+        head = "type filter hook input priority 0; policy drop;"
+        for rule in ("ct state established,related accept", "ct state established accept",
+                     "ct state vmap { established: accept }", "ct state & established != 0 accept"):
+            with self.subTest(rule):
+                self.net.pbx.run(["nft", "flush", "ruleset"])
+                self.chain(["iif lo accept", rule, "udp dport 5060 ip saddr 203.0.113.10 accept"],
+                           head)
+                self.assertTrue(self.note("table-established")["why"].startswith("Harmless"))
+
+    def note(self, check):
+        """A note beside a problem."""
+        found = [item for item in self.doctor(3)["findings"] if item["check"] == check]
+        self.assertEqual([item["level"] for item in found], ["note"])
+        return found[0]
+
+    def test_established_first_in_monitor_mode(self):
+        self.configure("mode: monitor\n")
+        self.chain(["ct state established accept", "udp dport 5060 drop"])
+        self.assertIn("monitor", self.note("table-established")["why"])
+
+    def test_nobody_is_let_in_by_the_state_alone(self):
+        self.chain(["iif lo accept", "ct state established accept", "udp dport 5060 accept",
+                    "tcp dport 5060-5061 accept"],
+                   "type filter hook input priority 0; policy drop;")
+        self.assertEqual(self.words(self.check_well(), "note"), ["asterisk-port"])
+
+    def test_sets_in_a_table_of_the_admins(self):
+        rules = ["iif lo accept", "ct state established accept", "udp dport 5060 ip saddr @phones accept"]
+        head = "type filter hook input priority 0; policy drop;"
+        only = 'nftables: {sets-only: {table: "inet filter", sip: {hosts4: phones}}}\n'
+        self.configure(only)
+        for order, code in ((rules, 3), ([rules[0], rules[2], "udp dport 5060 drop",
+                                          "tcp dport 5060-5061 drop", rules[1]], 0)):
+            with self.subTest(order):
+                self.net.pbx.run(["nft", "flush", "ruleset"])
+                self.net.pbx.nft("table inet filter { set phones { type ipv4_addr\n}\n}\n")
+                self.chain(order, head)
+                result = self.fence.run("doctor", "--json").json()
+                found = [item for item in result["findings"]
+                         if item["check"] == "table-established"]
+                self.assertEqual([item["level"] for item in found],
+                                 ["problem"] if code else [], result)
+
+    def test_our_own_table_is_none_of_these(self):
+        self.assertCode(self.fence.run("sync", "--yes"), 0)
+        self.assertEqual(self.words(self.check_well(), "note"), ["asterisk-port"])
+
+    def test_output_and_forward_are_none_either(self):
+        self.chain(["oif lo accept"], "type filter hook output priority 0; policy drop;")
+        self.net.pbx.nft("table ip f { chain through { type filter hook forward priority 0; "
+                         "policy drop;\n}\n}\n")
+        self.assertEqual(self.words(self.check_well(), "note"), ["asterisk-port"])
+        self.configure("destinations: [10.9.0.0/16]\n")
+        self.assertIn("chain through", self.find("table-drops")["what"])
+
+    def test_of_iptables(self):
+        if not shutil.which("iptables-nft"):
+            self.skipTest("iptables-nft is missing")
+
+        def run(*words):
+            self.net.pbx.run(["iptables-nft", *words])
+        run("-P", "INPUT", "DROP")
+        run("-A", "INPUT", "-i", "lo", "-j", "ACCEPT")
+        run("-A", "INPUT", "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "ACCEPT")
+        run("-A", "INPUT", "-p", "udp", "-m", "multiport", "--dports", "53,123", "-j", "ACCEPT")
+        found = self.find("table-drops")
+        self.assertIn("policy is drop", found["what"])
+        for command in found["change"].split("; "):
+            program, *words = command.split()
+            self.assertEqual(program, "iptables")
+            run(*words)
+        self.assertEqual(self.words(self.doctor(0)), [])
+        self.net.pbx.run(["iptables-nft", "-F"])
+        run("-A", "INPUT", "-i", "lo", "-j", "ACCEPT")
+        run("-A", "INPUT", "-p", "udp", "-m", "multiport", "--dports", "53,5000:5070", "-j", "ACCEPT")
+        run("-A", "INPUT", "-p", "tcp", "-j", "ACCEPT")
+        self.assertEqual(self.words(self.doctor(0)), [])
+
+class Trunks(Case):
+    needs = Case.needs + ("conntrack",)
+
+    def setUp(self):
+        super().setUp()
+        self.net.pbx.nft("table inet filter {\n chain out {\n  type filter hook output priority 0\n"
+                         "  ct state established,related accept\n }\n chain in {\n"
+                         "  type filter hook input priority 0\n"
+                         "  ct state established,related accept\n }\n}\n")
+        self.net.pbx.run(["conntrack", "-F"])
+
+    def talk(self, host, source, destination):
+        with self.net.pbx.udp("192.0.2.10", 5060) as pbx, host.udp(source, 5060) as other:
+            if destination == source:
+                pbx.sendto(b"OPTIONS", (source, 5060))
+                other.recvfrom(100)
+            else:
+                other.sendto(b"REGISTER", (destination, 5060))
+                pbx.recvfrom(100)
+
+    def test_an_unlisted_trunk(self):
+        self.talk(self.net.rogue, "198.51.100.66", "198.51.100.66")
+        found = self.find("trunk")
+        self.assertIn("198.51.100.66 is not listed", found["what"])
+        self.assertIn("udp port 5060", found["what"])
+        self.configure(found["change"] + "\n")
+        self.check_well()
+
+    def test_an_unlisted_trunk_whose_answers_are_dropped(self):
+        self.assertCode(self.fence.run("sync", "--yes"), 0)
+        with self.net.pbx.udp("192.0.2.10", 5060) as pbx:
+            pbx.sendto(b"OPTIONS", ("198.51.100.66", 5060))
+        self.assertIn("198.51.100.66 is not listed", self.find("trunk")["what"])
+
+    def test_a_listed_trunk(self):
+        self.configure("peers: {voipco: voipco.example}\n")
+        self.talk(self.net.rogue, "198.51.100.66", "198.51.100.66")
+        self.check_well()
+
+    def test_a_stranger_who_knocks_is_no_trunk(self):
+        self.talk(self.net.rogue, "198.51.100.66", "192.0.2.10")
+        self.check_well()
+
+    def test_no_flow_is_known(self):
+        self.net.pbx.run(["nft", "flush", "ruleset"])
+        self.net.pbx.run(["conntrack", "-F"])
+        document = self.check_well()
+        self.assertIn("trunk", [item["check"] for item in document["not_looked_at"]])
+
+
+class Names(Case):
+    def test_each_that_does_not_resolve(self):
+        for name, words in (("nobody.example", "no such name"), ("empty.example", "no data"),
+                            ("other.zone.test", "could not be asked")):
+            with self.subTest(name):
+                self.knot.update('del empty.example.\nadd empty.example. 30 TXT "x"')
+                self.configure(extensions="{21: home21.example, 22: %s}" % name)
+                found = self.find("name")
+                self.assertIn("%s (extension 22)" % name, found["what"])
+                self.assertIn(words, found["what"])
+                self.assertEqual(found["place"], self.fence.path)
+
+    def test_one_in_private_space(self):
+        self.knot.update("del inner.example.\nadd inner.example. 30 A 10.1.2.3")
+        self.configure(extensions="{21: home21.example, 22: inner.example}")
+        found = self.find("name-private")
+        self.assertIn("10.1.2.3", found["what"])
+        self.configure(extensions="{21: home21.example, 22: {hosts: inner.example, "
+                                  "within: [10.1.0.0/16]}}")
+        self.check_well()
+
+    def test_one_of_several_owners(self):
+        self.configure(extensions="{21: nobody.example, 22: nobody.example, 23: nobody.example}")
+        self.assertIn("nobody.example (extension 21 and 2 more)", self.find("name")["what"])
+
+    def test_two_that_share_an_address(self):
+        self.knot.update("del twin.example.\nadd twin.example. 30 A 203.0.113.10")
+        self.configure(extensions="{21: home21.example, 22: twin.example}")
+        found = self.find("name-shared")
+        for word in ("203.0.113.10", "home21.example (extension 21)", "twin.example (extension 22)"):
+            self.assertIn(word, found["what"])
+        for well in ("{21: home21.example, 22: home21.example}",
+                     "{21: [home21.example, twin.example]}"):
+            with self.subTest(well):
+                self.configure(extensions=well)
+                self.check_well()
+
+    def test_an_srv_name(self):
+        self.configure("peers: {voipco: {srv: [_sip._udp.example]}}\n")
+        self.assertIn("SRV _sip._udp.example", self.find("name")["what"])
+
+    def test_many(self):
+        self.configure(extensions="{%s}" % ", ".join(
+            "%d: n%d.example" % (number, number) for number in range(100, 170)))
+        document = self.assertCode(self.fence.run("doctor", "--json"), 3).json()
+        self.assertEqual(document["left_off"], 20)
+        self.assertEqual(document["problems"], 70)
+
+
+class Resolvers(Case):
+    def test_one_that_is_silent(self):
+        with self.net.pbx.udp("127.0.0.1", 0) as silent:
+            port = silent.getsockname()[1]
+            self.configure(resolver='resolver: {servers: ["127.0.0.1:%d", "127.0.0.1:%d"], '
+                                    'timeout: 1s}\n' % (self.knot.port, port))
+            found = self.find("resolver")
+            self.assertIn("127.0.0.1:%d does not answer" % port, found["what"])
+
+    def test_none_that_answers(self):
+        with self.net.pbx.udp("127.0.0.1", 0) as silent:
+            self.configure(resolver='resolver: {servers: ["127.0.0.1:%d", "127.0.0.1:9"], '
+                                    'timeout: 1s}\n' % silent.getsockname()[1])
+            found = self.find("resolver")
+        self.assertIn("no resolver answers", found["what"])
+        self.assertIn("127.0.0.1:9", found["what"])
+
+    def test_resolv_conf(self):
+        self.bind("resolv.conf", "/etc/resolv.conf")
+        self.configure(resolver="resolver: {timeout: 1s}\n")
+        for text, words in (("", "names no server"), ("# nameserver 127.0.0.1\nsearch x\n",
+                                                       "names no server"),
+                            ("nameserver 127.0.0.1\n", "no resolver answers: 127.0.0.1 (")):
+            with self.subTest(text):
+                with open(self.path("resolv.conf"), "w") as file:
+                    file.write(text)
+                document = self.doctor(3)
+                found = [item for item in document["findings"] if item["check"] == "resolver"]
+                self.assertIn(words, found[0]["what"])
+                self.assertEqual(found[0]["place"], "/etc/resolv.conf")
+
+    def test_dnssec_without_a_trusted_resolver(self):
+        with_trust = self.knot.resolver().replace("{", "{trusted: [192.0.2.53], ", 1)
+        self.configure("require-dnssec: true\n", resolver=with_trust)
+        self.assertIn("dnssec", self.words(self.fence.run("doctor", "--json").json()))
+        self.configure("require-dnssec: true\n")
+        self.assertNotIn("dnssec", self.words(self.fence.run("doctor", "--json").json()))
+
+    def test_a_trusted_one_elsewhere(self):
+        self.configure("require-dnssec: true\n",
+                       resolver='resolver: {servers: ["192.0.2.1"], trusted: ["192.0.2.1"], '
+                                'timeout: 1s}\n')
+        self.assertIn("dnssec", self.words(self.doctor(3), "note"))
+
+
+class Dumps(Case):
+    def setUp(self):
+        super().setUp()
+        if not os.path.exists("/etc/nftables.conf"):
+            self.skipTest("there is no /etc/nftables.conf to stand in for")
+
+    def dump(self, text):
+        with open(self.path("nftables.conf"), "w") as file:
+            file.write(text)
+
+    def test_what_nft_prints_of_an_orphan(self):
+        listing = self.orphan()
+        self.assertIn("\tflags", listing)
+        self.dump("#!/usr/sbin/nft -f\nflush ruleset\n\n" + listing)
+        loads = self.net.pbx.run(["nft", "-c", "-f", self.path("nftables.conf")], check=False)
+        found = self.find("saved-table")
+        self.assertEqual(found["place"], "/etc/nftables.conf:4")
+        if "flags owner" not in listing:
+            self.assertNotEqual(loads.returncode, 0, "nft loads it, after all")
+
+    def orphan(self):
+        if not keeps_orphans(self.net.pbx):
+            self.skipTest("this kernel has no owned and persistent tables")
+        daemon = self.daemon()
+        daemon.stop()
+        listing = self.net.pbx.ruleset()
+        self.assertIn("table inet sipfence", listing)
+        return listing
+
+    def test_a_plain_copy(self):
+        self.dump("table ip other {\n}\ntable inet sipfence {\n\tset x { type ipv4_addr; "
+                  "flags interval; }\n}\n")
+        document = self.check_well()
+        found = [item for item in document["findings"] if item["check"] == "saved-table"]
+        self.assertEqual([item["place"] for item in found], ["/etc/nftables.conf:3"])
+
+    def test_another_tables_flags(self):
+        self.dump("table inet other {\n\tflags \n}\n# table inet sipfence {\n#\tflags\n# }\n"
+                  "table inet sipfence_old {\n\tflags owner\n}\n")
+        self.assertEqual(self.words(self.check_well(), "note"), ["asterisk-port"])
+
+    def test_included_ones(self):
+        self.write("more/a.nft", "include \"%s\"\n" % self.path("more/b.conf"))
+        self.write("more/b.conf", "table inet sipfence {\n\tflags \n}\n")
+        self.dump('include "%s/*.nft"\n' % self.path("more"))
+        self.assertEqual(self.find("saved-table")["place"], self.path("more/b.conf") + ":1")
+
+    def test_a_file_that_includes_itself(self):
+        self.dump('include "/etc/nftables.conf"\n')
+        self.check_well()
+
+
+class Modes(Case):
+    def setUp(self):
+        super().setUp()
+        if not privileged():
+            self.skipTest("there is but one user here")
+        self.user("nobody")
+
+    def user(self, name):
+        with open(self.fence.path) as file:
+            text = file.read()
+        self.fence.config(text.replace("user: root", "user: " + name))
+
+    def test_well(self):
+        self.check_well()
+
+    def test_a_config_that_the_daemon_can_not_read(self):
+        os.chmod(self.fence.path, 0o600)
+        found = self.find("config-mode")
+        self.assertIn("nobody cannot read " + self.fence.path, found["what"])
+        self.mend(found)
+
+    def test_an_included_one(self):
+        path = self.fence.config("extensions: {44: local}\n", "more.yaml", 0o600)
+        with open(self.fence.path) as file:
+            self.fence.config(file.read() + "include: [more.yaml]\n")
+        self.assertIn(path, self.find("config-mode")["what"])
+
+    def test_a_folder_on_the_way(self):
+        os.chmod(self.directory, 0o700)
+        self.assertIn("cannot enter " + self.directory, self.find("config-mode")["what"])
+
+    def test_a_config_of_the_daemons_user(self):
+        os.chown(self.fence.path, 65534, 0)
+        found = self.find("config-mode")
+        self.assertIn("belongs to the daemon's user nobody", found["what"])
+        self.mend(found)
+
+    def test_a_state_that_others_read(self):
+        os.chmod(self.fence.state, 0o755)
+        self.mend(self.find("state-mode"))
+
+    def test_a_run_folder_that_others_write(self):
+        os.chmod(self.fence.run_dir, 0o777)
+        self.mend(self.find("state-mode"))
+
+    def test_a_state_of_a_stranger(self):
+        os.chown(self.fence.state, 12345, 12345)
+        self.mend(self.find("state-mode"))
+
+    def mend(self, found):
+        """The command that it says does it."""
+        for command in found["change"].split(" && "):
+            subprocess.run(command.split(), check=True)
+        self.check_well()
+
+
+class Asterisk(Case):
+    def sip(self, before, after):
+        self.assertIn(before, SIP)
+        self.write("asterisk/sip.conf", SIP.replace(before, after, 1))
+
+    def test_guests(self):
+        for after in ("allowguest=yes", "", "AllowGuest = TRUE"):
+            with self.subTest(after):
+                self.sip("allowguest=no", after)
+                found = self.find("asterisk-guests")
+                self.assertTrue(found["change"].startswith("allowguest=no"))
+                self.assertIn("sip.conf:", found["place"])
+
+    def test_guests_of_pjsip(self):
+        self.write("asterisk/pjsip.conf", "[anonymous]\ntype=endpoint\ncontext=public\n")
+        self.assertIn("pjsip.conf:1", self.find("asterisk-guests")["place"])
+
+    def test_always_auth_reject(self):
+        self.sip("alwaysauthreject=yes", "alwaysauthreject=no")
+        self.assertEqual(self.find("asterisk-reject")["change"], "alwaysauthreject=yes")
+        self.sip("alwaysauthreject=yes", "")    # on by default
+        self.check_well()
+
+    def test_a_local_extension_without_rules(self):
+        self.sip("deny=0.0.0.0/0.0.0.0\npermit=192.168.1.0/255.255.255.0\n", "")
+        found = self.find("asterisk-acl")
+        self.assertIn("[30] has no deny", found["what"])
+        self.assertIn("permit=192.168.1.0/24", found["change"])
+        self.sip("deny=0.0.0.0/0.0.0.0\npermit=192.168.1.0/255.255.255.0\n", "acl=lan\n")
+        self.check_well()
+
+    def test_a_contact_acl_is_none(self):
+        self.sip("deny=0.0.0.0/0.0.0.0\npermit=192.168.1.0/255.255.255.0\n",
+                 "contactdeny=0.0.0.0/0\ncontactacl=lan\n")
+        self.find("asterisk-acl")
+
+    def test_a_remote_extension_without_acl(self):
+        self.sip("acl=sipfence-21\n", "")
+        document = self.check_well()
+        found = [item for item in document["findings"] if item["check"] == "asterisk-acl"]
+        self.assertIn("acl=sipfence-21", found[0]["change"])
+
+    def test_secrets(self):
+        for after, words in (("secret=elevenchars", "has 11 characters"),
+                             ("secret=", "needs no password"), ("", "needs no password")):
+            with self.subTest(after):
+                self.sip("secret=twelve-chars-and-more", after)
+                found = self.find("asterisk-secret")
+                self.assertIn(words, found["what"])
+                self.assertNotIn("elevenchars", str(found))
+        for after in ("secret=twelve-chars", "md5secret=0123456789abcdef"):
+            with self.subTest(after):
+                self.sip("secret=twelve-chars-and-more", after)
+                self.check_well()
+
+    def test_secrets_of_pjsip(self):
+        text = "[40]\ntype=endpoint\naors=40\nauth=a40\n[a40]\ntype=auth\n%s\n[40]\ntype=aor\n"
+        for line, well in (("password=short", False), ("password=twelve-chars-and-more", True),
+                           ("auth_type=md5\nmd5_cred=0123456789abcdef", True)):
+            with self.subTest(line):
+                self.write("asterisk/pjsip.conf", text % line)
+                if well:
+                    self.check_well()
+                else:
+                    self.assertIn("pjsip.conf:7", self.find("asterisk-secret")["place"])
+
+    def test_the_security_log(self):
+        for text in ("[logfiles]\nconsole => security\nmessages => notice,warning\n", "[general]\n"):
+            with self.subTest(text):
+                self.write("asterisk/logger.conf", text)
+                found = self.find("asterisk-log")
+                self.assertIn("security => security", found["change"])
+                self.assertIn("logger.conf", found["place"])
+        for line in ("full => *", "s => [json]notice,SECURITY", "s => notice , security"):
+            with self.subTest(line):
+                self.write("asterisk/logger.conf", "[logfiles]\n%s\n" % line)
+                self.check_well()
+
+    def test_another_port(self):
+        self.sip("bindport=5060", "bindport=5160")
+        self.configure("services: {sip: {udp: [5160]}}\n")
+        self.assertEqual(self.words(self.check_well(), "note"), [])
+
+    def test_no_asterisk(self):
+        os.unlink(self.path("asterisk/sip.conf"))
+        document = self.check_well()
+        self.assertIn("asterisk", [item["check"] for item in document["not_looked_at"]])
+
+    def test_files_that_can_not_be_read(self):
+        os.unlink(self.path("asterisk/sip.conf"))
+        os.mkdir(self.path("asterisk/sip.conf"))
+        document = self.check_well()
+        self.assertIn("asterisk", [item["check"] for item in document["not_looked_at"]])
+
+    def test_odd_names(self):
+        self.write("asterisk/sip.conf", SIP + "[\x1b[31m\xe9]\ntype=friend\nhost=dynamic\n")
+        found = self.find("asterisk-secret")
+        self.assertNotIn("\x1b", found["what"])
+        self.assertNotIn("\x1b", self.fence.run("doctor").out)
+
+
+class Trouble(Case):
+    """A call or an allocation of the program fails: it says so, or what it could not look at."""
+
+    def test_each(self):
+        if not os.access(FAULTY, os.X_OK):
+            self.skipTest(FAULTY + " is not built")
+        self.write("asterisk/sip.conf", SIP + "[40]\ntype=friend\nhost=dynamic\n")
+        self.configure(extensions="{21: home21.example, 22: nobody.example, 30: local}")
+        faults = Faults(self.directory)
+        self.addCleanup(faults.close)
+        for command in (("doctor", "--json"), ("init", "--dry-run", "--from", self.path("asterisk"))):
+            argv = [FAULTY, *self.fence.argv(*command)[1:]]
+            for kind in (*ALLOCATIONS, "open", "read", "send", "receive", "descriptor"):
+                faults.count(kind)
+                whole = self.fence.run(argv=argv, env=faults.environment)
+                seen = faults.seen
+                for nth in range(1, seen + 1, max(1, seen // 12)):
+                    with self.subTest(command[0], kind=kind, nth=nth):
+                        faults.arm(kind, nth)
+                        result = self.fence.run(argv=argv, env=faults.environment)
+                        self.assertIn(result.code, (0, 1, 2, 3), result)
+                        self.assertNotRegex(result.err, SANITIZER)
+                        self.assertTrue(result.code in (0, 3) or result.err, result)
+                        if command[0] == "init":
+                            self.assertTrue(result.code or result.out == whole.out, result)
+                        elif result.code == 3:
+                            self.assertEqual(result.json()["exit"], 3)
+
+
+if __name__ == "__main__":
+    main()
