@@ -175,6 +175,15 @@ static void put_target(const struct asterisk_contact *contact, struct text *text
 		text_printf(text, ":%u", contact->port);
 }
 
+enum why_unknowable { NAMELESS, HIDDEN, UNLEARNED };
+
+static enum why_unknowable why_unknowable(const struct asterisk_contact *contact)
+{
+	if (!contact->has_addr)
+		return NAMELESS;
+	return addr_special(&contact->addr) == ADDR_PRIVATE ? HIDDEN : UNLEARNED;
+}
+
 static void print_registration(const struct registration *registration, const char *mark)
 {
 	const struct asterisk_contact *contact = registration->contact;
@@ -186,9 +195,9 @@ static void print_registration(const struct registration *registration, const ch
 	put_target(contact, &line);
 	text_printf(&line, "  %s", driver_of(contact));
 	/* Calls that go there come back to the PBX's own network, or nowhere. */
-	if (registration->fit == ASTERISK_WRONG && addr_special(&contact->addr) == ADDR_PRIVATE)
+	if (registration->fit == ASTERISK_UNKNOWABLE && why_unknowable(contact) == HIDDEN)
 		text_puts(&line, "  (a private address: perhaps the phone's own, behind a NAT)");
-	if (registration->fit == ASTERISK_UNKNOWABLE && contact->has_addr)
+	if (registration->fit == ASTERISK_UNKNOWABLE && why_unknowable(contact) == UNLEARNED)
 		text_puts(&line, "  (a name of its extension never had an address)");
 	printf("%s\n", text_string(&line));
 	text_free(&line);
@@ -217,20 +226,20 @@ static void print_list(const struct invocation *invocation, const struct registr
 	fflush(stdout);
 }
 
-/* A name in the place of an address, or a name of the extension's that was never answered. */
-static size_t count_unknowable(const struct registrations *all, bool has_addr)
+static size_t count_unknowable(const struct registrations *all, enum why_unknowable why)
 {
 	size_t count = 0;
 
 	for (size_t i = 0; i < all->count; i++)
 		count += all->list[i].fit == ASTERISK_UNKNOWABLE &&
-			 all->list[i].contact->has_addr == has_addr;
+			 why_unknowable(all->list[i].contact) == why;
 	return count;
 }
 
 static void say_counts(const struct invocation *invocation, const struct registrations *all)
 {
-	size_t nameless = count_unknowable(all, false), unlearned = count_unknowable(all, true);
+	size_t nameless = count_unknowable(all, NAMELESS), hidden = count_unknowable(all, HIDDEN);
+	size_t unlearned = count_unknowable(all, UNLEARNED);
 	size_t evicted = 0;
 	char gone[64] = "";
 
@@ -241,13 +250,19 @@ static void say_counts(const struct invocation *invocation, const struct registr
 	say_note(invocation,
 		"%zu registration%s: %zu right, %zu wrong%s, %zu unknowable, %zu not in the config",
 		all->count, words_plural((int64_t)all->count), count_fit(all, ASTERISK_FITS),
-		count_fit(all, ASTERISK_WRONG) - evicted, gone, nameless + unlearned,
+		count_fit(all, ASTERISK_WRONG) - evicted, gone, nameless + hidden + unlearned,
 		count_fit(all, ASTERISK_UNLISTED));
 	if (nameless > 0)
 		say_warning(invocation,
 			"%zu registration%s a name in the place of an address: where calls go to "
 			"cannot be told",
 			nameless, nameless == 1 ? " has" : "s have");
+	if (hidden > 0)
+		say_warning(invocation,
+			"%zu registration%s a private address that is not of the local subnets: calls do "
+			"not come out of this network; set nat=force_rport,comedia (chan_sip) or "
+			"rewrite_contact=yes (pjsip) for a phone behind a NAT",
+			hidden, hidden == 1 ? " has" : "s have");
 	if (unlearned > 0)
 		say_warning(invocation,
 			"%zu registration%s left alone: DNS never had an address for a name of the "

@@ -55,10 +55,13 @@ int asterisk_acls_make(const struct config *config, const struct roster *roster,
 		acls->sorted[i] = i;
 		acls->count = i + 1;
 	}
+	for (size_t i = 0; i < config->local_subnet_count && result == 0; i++)
+		result = acl_add(&acls->local, &config->local_subnets[i]);
 	if (result < 0) {
 		asterisk_acls_clear(acls);
 		return result;
 	}
+	acl_settle(&acls->local);
 	find_unlearned(roster, acls);
 	qsort_r(acls->sorted, count, sizeof(*acls->sorted), by_id, acls);
 	return 0;
@@ -68,6 +71,7 @@ void asterisk_acls_clear(struct asterisk_acls *acls)
 {
 	for (uint32_t i = 0; i < acls->count; i++)
 		acl_clear(&acls->list[i]);
+	acl_clear(&acls->local);
 	free(acls->list);
 	free(acls->sorted);
 	free(acls->unlearned);
@@ -146,6 +150,9 @@ enum asterisk_fit asterisk_acls_judge(const struct asterisk_acls *acls,
 		return ASTERISK_UNKNOWABLE;
 	if (acl_permits(&acls->list[index], &contact->addr))
 		return ASTERISK_FITS;
+	if (addr_special(&contact->addr) == ADDR_PRIVATE &&
+		!acl_permits(&acls->local, &contact->addr))
+		return ASTERISK_UNKNOWABLE;
 	return acls->unlearned[index] ? ASTERISK_UNKNOWABLE : ASTERISK_WRONG;
 }
 

@@ -23,7 +23,8 @@ struct asterisk_acls {
 	const struct config *config; /* not owned */
 	struct acl *list;	     /* of config->owners[i]: extensions stand in front of peers */
 	uint32_t *sorted;	     /* indices of the list, by id */
-	bool *unlearned; /* of list[i]: a name of the extension's never had an address */
+	bool *unlearned;  /* of list[i]: a name of the extension's never had an address */
+	struct acl local; /* the local subnets */
 	uint32_t count;
 };
 
@@ -55,8 +56,10 @@ const char *asterisk_match_text(enum asterisk_match match);
 enum asterisk_fit {
 	ASTERISK_FITS = 0,
 	ASTERISK_WRONG, /* its address is not permitted: evict it */
-	/* Its host is a name: where calls go to can't be told. Or it is not permitted, but one of
-	 * the extension's names never had an address: where it belongs can't be told yet. */
+	/* Its host is a name, or a private address that is not of the local subnets, most likely
+	 * the phone's own behind a NAT: where it really is can't be told. Or it is not permitted,
+	 * but one of the extension's names never had an address: where it belongs can't be told
+	 * yet. */
 	ASTERISK_UNKNOWABLE,
 	ASTERISK_UNLISTED /* the config has no such extension */
 };

@@ -10,7 +10,10 @@ enum {
 	PROOFS = 4,
 	PROOF_MS = 100, /* twice as long before each further look */
 	TARGETS = 200,	/* in a round: the loop must not wait while they are compared */
-	LINES = 20,	/* of registrations in a round */
+	/* chan_sip ends a registration by its peer's name, whoever has that by then: few, so that
+	 * the list is fresh. */
+	SIP_TARGETS = 10,
+	LINES = 20, /* of registrations in a round */
 };
 
 enum fate {
@@ -49,6 +52,9 @@ void asterisk_evict_begin(struct asterisk_evict *evict, int64_t now_ms)
 	evict->proofs = 0;
 	evict->lines = 0;
 	evict->left_out = 0;
+	/* Where all of them are gone, others stand in their places. */
+	if (evict->left == 0)
+		evict->turn = 0;
 	evict->left = 0;
 	evict->more = false;
 }
@@ -233,6 +239,30 @@ bool asterisk_evict_next(struct asterisk_evict *evict, const struct asterisk_evi
 
 /* --- What came of it --- */
 
+/* Where some have stayed a round goes on behind the one before: they must not keep others in. */
+static void take_targets(struct asterisk_evict *evict, const struct asterisk_evict_judge *judge)
+{
+	const struct asterisk_contacts *contacts = &evict->contacts;
+	size_t first = evict->turn, sip = 0;
+
+	evict->turn = 0;
+	for (size_t i = 0; i < contacts->count; i++) {
+		size_t at = (first + i) % contacts->count;
+		struct asterisk_contact *contact = &contacts->list[at];
+
+		if (!is_wrong(judge, contact))
+			continue;
+		if (evict->count == TARGETS || (!contact->pjsip && sip == SIP_TARGETS)) {
+			if (!evict->more)
+				evict->turn = at;
+			evict->more = true;
+			continue;
+		}
+		sip += !contact->pjsip;
+		evict->targets[evict->count++].contact = contact;
+	}
+}
+
 static int take_list(struct asterisk_evict *evict, const struct asterisk_evict_judge *judge,
 	const struct asterisk_outcome *outcome)
 {
@@ -241,14 +271,7 @@ static int take_list(struct asterisk_evict *evict, const struct asterisk_evict_j
 	evict->targets = calloc(TARGETS, sizeof(*evict->targets));
 	if (!evict->targets)
 		return -ENOMEM;
-	for (size_t i = 0; i < evict->contacts.count; i++) {
-		if (!is_wrong(judge, &evict->contacts.list[i]))
-			continue;
-		evict->more = evict->count == TARGETS;
-		if (evict->more)
-			break;
-		evict->targets[evict->count++].contact = &evict->contacts.list[i];
-	}
+	take_targets(evict, judge);
 	evict->cursor = 0;
 	if (evict->count > 0)
 		evict->phase = ASTERISK_EVICT_WORK;

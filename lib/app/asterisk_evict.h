@@ -41,6 +41,7 @@ struct asterisk_evict {
 	size_t left_out;	   /* not said */
 	size_t left;		   /* of this round: still there */
 	bool more;		   /* there were too many for one round */
+	size_t turn;		   /* where in the list the next round begins */
 	uint64_t evicted, hung_up; /* since the start */
 };
 

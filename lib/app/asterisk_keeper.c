@@ -11,6 +11,7 @@
 enum {
 	EVICT_AGAIN_MS = 30 * 1000,
 	NO_MEMORY_MS = 1000,
+	GATHER_ACLS_A_MS = 100,
 };
 
 /* What is known of an ACL in Asterisk. */
@@ -415,7 +416,11 @@ void asterisk_keeper_changed(struct asterisk_keeper *keeper, int64_t now_ms)
 		return;
 	keeper->stale = true;
 	keeper->stale_ms = now_ms;
-	keeper->gather_ms = now_ms + (keeper->wanted ? ASTERISK_KEEPER_GATHER_MS : 0);
+	keeper->gather_ms = now_ms;
+	/* To make the whole file takes a while: the more of it, the rarer. */
+	if (keeper->wanted)
+		keeper->gather_ms +=
+			ASTERISK_KEEPER_GATHER_MS + keeper->wanted->acls.count / GATHER_ACLS_A_MS;
 }
 
 /* When the next look at what is wanted is due. */
@@ -487,10 +492,13 @@ int asterisk_keeper_want(struct asterisk_keeper *keeper, struct asterisk_acls *a
 	keeper->stale = false;
 	if (keeper->wanted && same_text(&wanted->file, &keeper->wanted->file)) {
 		bool *unlearned = keeper->wanted->acls.unlearned;
+		struct acl local = keeper->wanted->acls.local;
 
 		/* All else is the same. */
 		keeper->wanted->acls.unlearned = wanted->acls.unlearned;
 		wanted->acls.unlearned = unlearned;
+		keeper->wanted->acls.local = wanted->acls.local;
+		wanted->acls.local = local;
 		wanted_free(wanted);
 	} else {
 		take_wanted(keeper, wanted, now_ms);

@@ -9,11 +9,12 @@
  *   Asterisk is down: the file is written; it is asked from time to time whether it is back, and
  *     then it reloads, and all ACLs are looked at.
  *
- * Changes that come while a task is under way, or within ASTERISK_KEEPER_GATHER_MS, share the next
- * file and its one reload. Each ASTERISK_KEEPER_AGAIN_MS the file is looked at again, and in turn
- * up to ASTERISK_KEEPER_AGAIN of the ACLs, since Asterisk may have been restarted or reloaded by
- * others; Asterisk takes a file as a whole, so any of them would show it. Each look is a process of
- * Asterisk's client: after ASTERISK_KEEPER_BURST of them there is a pause.
+ * Changes that come while a task is under way, or within ASTERISK_KEEPER_GATHER_MS (1 ms longer for
+ * each 100 ACLs), share the next file and its one reload. Each ASTERISK_KEEPER_AGAIN_MS the file is
+ * looked at again, and in turn up to ASTERISK_KEEPER_AGAIN of the ACLs, since Asterisk may have
+ * been restarted or reloaded by others; Asterisk takes a file as a whole, so any of them would show
+ * it. Each look is a process of Asterisk's client: after ASTERISK_KEEPER_BURST of them there is a
+ * pause.
  *
  * A registration is only evicted while the ACL of its extension is known to be in force.
  */

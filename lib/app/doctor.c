@@ -4,6 +4,7 @@
 #include "files.h"
 #include "kernel.h"
 #include "listeners.h"
+#include "privilege.h"
 #include "resolver.h"
 
 #include <errno.h>
@@ -446,12 +447,20 @@ static void look_at_scripts(struct examination *all)
 /* --- Modes --- */
 
 /* Whom the daemon becomes, as far as that can be told. */
-static void find_user(const struct config *config, struct doctor_user *ret_user)
+static void find_user(
+	const struct config *config, struct privilege_user *found, struct doctor_user *ret_user)
 {
-	const struct passwd *user = getpwnam(config->user ? config->user : CONFIG_DEFAULT_USER);
+	const struct passwd *user;
+	unsigned long number;
 	char *end;
-	unsigned long number = config->user ? strtoul(config->user, &end, 10) : 0;
 
+	if (geteuid() == 0 && privilege_find(config->user, found, NULL) == 0) {
+		*ret_user = (struct doctor_user){found->uid, found->gid, found->name};
+		return;
+	}
+	/* This process could not become that user; root can. */
+	user = getpwnam(config->user ? config->user : CONFIG_DEFAULT_USER);
+	number = config->user ? strtoul(config->user, &end, 10) : 0;
 	if (!user && config->user && *config->user && !*end)
 		user = getpwuid((uid_t)number);
 	if (user)
@@ -485,11 +494,12 @@ static bool find_blocked(
 static void look_at_modes(struct examination *all)
 {
 	const struct doctor_request *request = all->request;
+	struct privilege_user found;
 	struct doctor_user user;
 	char blocked[PATH_MAX];
 	struct stat status;
 
-	find_user(all->config, &user);
+	find_user(all->config, &found, &user);
 	for (size_t i = 0; i < request->config_path_count; i++) {
 		const char *path = request->config_paths[i];
 		bool is_blocked = find_blocked(path, &user, blocked);

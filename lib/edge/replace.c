@@ -124,8 +124,12 @@ static int look_at_old(struct replacement *to, struct error *error)
  * be told who has to. */
 static bool serves(const struct stat *old, const struct stat *like)
 {
-	if (like->st_nlink == 0 || like->st_mode & S_IROTH || old->st_mode & S_IROTH)
+	if (like->st_nlink == 0 || old->st_mode & S_IROTH)
 		return true;
+	/* Anybody may read that one: so who should, is not known; but it is not root alone. */
+	if (like->st_mode & S_IROTH)
+		return (old->st_uid != 0 && old->st_mode & S_IRUSR) ||
+		       (old->st_gid != 0 && old->st_mode & S_IRGRP);
 	if (like->st_mode & S_IRGRP && like->st_gid != 0)
 		return old->st_gid == like->st_gid && old->st_mode & S_IRGRP;
 	return like->st_uid == 0 || (old->st_uid == like->st_uid && old->st_mode & S_IRUSR);

@@ -834,7 +834,7 @@ static void test_a_flood_takes_no_memory(void **state)
 	login("20", "203.0.113.20", "SIP");
 	before = mallinfo2();
 	print_date(date, sizeof(date), 0);
-	for (unsigned round = 0; lines < 1000000; round++) {
+	while (lines < 1000000) {
 		used = 0;
 		while (used < sizeof(block) - 512) {
 			unsigned i = (unsigned)lines++;

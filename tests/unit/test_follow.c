@@ -98,7 +98,8 @@ static bool is_readable(const struct world *world)
 	return poll(&item, 1, 0) > 0;
 }
 
-/* As a loop would: as often as it is readable. Others may use /tmp meanwhile, which is watched, too. */
+/* As a loop would: as often as it is readable. Others may use /tmp meanwhile, which is watched,
+ * too. */
 static bool changed(struct world *world)
 {
 	bool result = false;
