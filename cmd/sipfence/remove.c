@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static void report(const struct invocation *invocation, const char *table, bool removed)
@@ -128,11 +129,36 @@ static int check_removed(const struct invocation *invocation, const char *table)
 /* The rules of that table go on letting in who is in the sets, and nobody updates them. */
 static void report_sets(const struct invocation *invocation, const struct config *config)
 {
+	struct kernel *kernel = NULL;
+
+	/* A table of ours from before is still in force. */
+	if (kernel_open(&kernel, NULL) == 0)
+		forget(invocation, config->table, kernel);
+	kernel_close(kernel);
 	if (invocation->verbosity >= 0)
 		printf("the sets in your table %s %s stay as they are, and are not updated any "
 		       "more: they are yours to empty\n",
 			ruleset_family_name((enum table_family)config->table_family),
 			config->table);
+}
+
+/* A name in the config alone makes no table ours: the state must know of it, or it has our name. */
+static bool is_foreign(const struct invocation *invocation, const char *table,
+	struct kernel *kernel, struct error *error)
+{
+	char state_path[PATH_MAX];
+
+	if (strcmp(table, CONFIG_DEFAULT_TABLE) == 0 || kernel_has_table(kernel, table, NULL) <= 0)
+		return false;
+	if (snprintf(state_path, sizeof(state_path), "%s/state", invocation->state_dir) <
+			(int)sizeof(state_path) &&
+		cycle_knows_table(table, state_path))
+		return false;
+	error_set(error, -EPERM, "", "the table inet %s is left alone: sipfence does not know it",
+		table);
+	snprintf(error->next, sizeof(error->next),
+		"if it is sipfence's all the same, take it out: nft delete table inet %s", table);
+	return true;
 }
 
 /* Without a daemon. */
@@ -147,6 +173,7 @@ static int remove_here(const struct invocation *invocation, const struct config 
 	if (!lock_folders(invocation, NULL, &lock))
 		goto out;
 	if (kernel_open(&kernel, &error) < 0 ||
+		is_foreign(invocation, config->table, kernel, &error) ||
 		cycle_remove(config->table, kernel, &removed, &error) < 0) {
 		say_error(invocation, &error);
 		goto out;

@@ -224,8 +224,6 @@ void status_print_kept_out(const struct invocation *invocation, const json_t *st
 	/* With sets alone it is the admin's rules that keep people out. */
 	if (invocation->verbosity < 0 || strcmp(answer_string(status, "mode"), "sets-only") == 0)
 		return;
-	if (strcmp(answer_string(status, "mode"), "sets-only") == 0)
-		return;
 	if (json_is_null(traffic)) {
 		printf("\npackets, and who is kept out: not known here (the kernel's counters are "
 		       "for root, and of a table that is in force)\n");

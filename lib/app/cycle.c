@@ -111,9 +111,11 @@ static int remember(struct cycle *cycle, const struct saved_state *state)
 	if (!state)
 		return 0;
 	for (size_t i = 0; i < state->table_count && !cycle->former_table; i++) {
-		if (!cycle->config->sets_only &&
-			strcmp(state->tables[i], cycle->config->table) == 0)
+		if (strcmp(state->tables[i], cycle->config->table) == 0 &&
+			cycle->config->table_family == TABLE_INET) {
+			cycle->table_known = !cycle->config->sets_only;
 			continue;
+		}
 		cycle->former_table = strdup(state->tables[i]);
 		if (!cycle->former_table)
 			return -ENOMEM;
@@ -595,6 +597,26 @@ static int refuse_misfit(const struct cycle *cycle, struct error *error)
 		cycle->observed->misfit);
 }
 
+/* The config may name somebody else's table by mistake: that is not ours to replace. */
+static bool is_foreign(const struct cycle *cycle)
+{
+	const struct observed *observed = cycle->observed;
+
+	return observed->present && !observed->ours && !observed->persistent &&
+	       !cycle->table_known && strcmp(cycle->ruleset->table, CONFIG_DEFAULT_TABLE) != 0 &&
+	       !observed_find_set(observed, "ports");
+}
+
+static int refuse_table(const struct cycle *cycle, struct error *error)
+{
+	return error_set(error, -EEXIST,
+		"name another one (nftables: {table: NAME}), or keep sets in it (nftables: "
+		"{sets-only: ...})",
+		"the table inet %s is there already, and sipfence has not made it: it is "
+		"left alone",
+		cycle->ruleset->table);
+}
+
 int cycle_compare(struct cycle *cycle, struct kernel *kernel, struct error *error)
 {
 	int result;
@@ -622,6 +644,8 @@ int cycle_compare(struct cycle *cycle, struct kernel *kernel, struct error *erro
 	if (plan_make(cycle->ruleset, text_string(&cycle->shape), cycle->observed, cycle->talkers,
 		    cycle->talker_count, &cycle->plan) < 0)
 		return error_no_memory(error);
+	if (cycle->plan.kind == PLAN_SWAP && is_foreign(cycle))
+		return refuse_table(cycle, error);
 	if (cycle->former_table && kernel_has_table(kernel, cycle->former_table, NULL) == 0) {
 		free(cycle->former_table);
 		cycle->former_table = NULL;
@@ -759,11 +783,13 @@ static int swap(struct cycle *cycle, struct kernel *kernel, struct error *error)
 	/* Only from enforcing to enforcing is there something to keep shut. */
 	bool relay = is_enforced(cycle) && !cycle->config->monitor;
 	struct nft_batch batch;
-	int result, built = nft_batch_swap(cycle->ruleset, cycle->generation,
-			    cycle->observed->present, relay, &batch);
+	int result, built;
 
+	built = nft_batch_swap(
+		cycle->ruleset, cycle->generation, cycle->observed->present, relay, &batch);
 	result = commit_and_clear(kernel, &batch, built, error);
 	cycle->touched |= result == 0 || result == KERNEL_MOVED;
+	cycle->table_known |= result == 0;
 	if (result != 0 || !relay)
 		return result;
 	kernel_settle();
@@ -916,6 +942,23 @@ int cycle_forget(const char *table, const char *state_path, char **ret_other, st
 	text_free(&text);
 	text_free(&without);
 	return result < 0 ? result : 0;
+}
+
+bool cycle_knows_table(const char *table, const char *state_path)
+{
+	struct saved_state *state = NULL;
+	struct text text = {0};
+	bool known = false;
+	size_t line;
+
+	if (file_load(state_path, &text, NULL) == 0 &&
+		state_parse(text_string(&text), text.length, &state, &line) == 0) {
+		for (size_t i = 0; i < state->table_count; i++)
+			known |= strcmp(state->tables[i], table) == 0;
+	}
+	state_free(state);
+	text_free(&text);
+	return known;
 }
 
 int cycle_remove(const char *table, struct kernel *kernel, bool *ret_removed, struct error *error)

@@ -36,6 +36,7 @@ struct cycle {
 	int64_t now;			       /* clock.now: of the whole cycle, seconds */
 	struct enforced_port *enforced_before; /* by the saved state, in the config's table */
 	size_t enforced_before_count;
+	bool table_known;   /* as our own: by the saved state, or since this process has made it */
 	char *former_table; /* of another name, made by an earlier run and still there; NULL: none
 			     */
 	struct config restricted; /* see cycle_restrict() */
@@ -132,6 +133,8 @@ size_t cycle_newly_shut_out(const struct cycle *cycle);
  */
 int cycle_take_back(struct cycle *cycle, struct kernel *kernel, struct error *error);
 
+/* Has a run that left this state file made a table of that name? */
+bool cycle_knows_table(const char *table, const char *state_path);
 /* Removes the table. *ret_removed: was there one? */
 int cycle_remove(const char *table, struct kernel *kernel, bool *ret_removed, struct error *error);
 /* The state file forgets that `table` enforced. *ret_other: a table of another name that it knows

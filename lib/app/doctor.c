@@ -365,6 +365,39 @@ static void look_at_talkers(struct examination *all, struct kernel *kernel)
 	free(talkers);
 }
 
+/* Of nftables.sets-only: are the sets there, and what they have to be? */
+static void look_at_sets(struct examination *all, struct kernel *kernel)
+{
+	const struct config *config = all->config;
+	struct allowlist nobody = {0};
+	struct ruleset *ruleset = NULL;
+	struct observed *observed = NULL;
+	struct error error = {0};
+	uint32_t generation;
+	char what[512];
+
+	if (!config->sets_only)
+		return;
+	if (ruleset_build(config, &nobody, &ruleset) < 0)
+		error_no_memory(&error);
+	else
+		kernel_observe(kernel, ruleset, &observed, &generation, NULL, &error);
+	if (!observed) {
+		skip(all, "sets", &error);
+	} else if (observed->misfit) {
+		snprintf(what, sizeof(what), "the sets in table %s %s cannot be kept: %s",
+			ruleset_family_name((enum table_family)config->table_family), config->table,
+			observed->misfit);
+		findings_add_plain(all->findings, FINDING_PROBLEM, "sets", what,
+			"Nothing is kept in them, so your rules let in whom they let in without.",
+			"in your firewall: `set NAME { type ipv4_addr; }` for hosts4, ipv6_addr for "
+			"hosts6, and with `flags interval;` for nets4 and nets6",
+			"");
+	}
+	observed_free(observed);
+	ruleset_free(ruleset);
+}
+
 static void look_at_kernel(struct examination *all)
 {
 	struct nft_survey *survey = NULL;
@@ -378,6 +411,8 @@ static void look_at_kernel(struct examination *all)
 		look_at_legacy_tables(all);
 	}
 	nft_survey_free(survey);
+	if (kernel)
+		look_at_sets(all, kernel);
 	if (!kernel)
 		findings_skip(all->findings, "trunk",
 			"the kernel's connection tracking could not be read", as_root);

@@ -91,6 +91,11 @@ static void put_local_rules(
 	const char *prefix = phone->file == ASTERISK_PJSIP_WIZARD_CONF ? "endpoint/" : "";
 	char buffer[PREFIX_TEXT_SIZE];
 
+	/* Denies alone would shut it out. */
+	if (config->local_subnet_count == 0) {
+		text_puts(text, "list local-subnets in the config first: then run this again");
+		return;
+	}
 	text_printf(text, "%sdeny=0.0.0.0/0.0.0.0, %sdeny=::/0", prefix, prefix);
 	for (size_t i = 0; i < config->local_subnet_count; i++) {
 		prefix_print(&config->local_subnets[i], buffer);

@@ -266,7 +266,17 @@ static int inherit_cycle(struct engine *engine, const struct config *config, str
 		.state_path = old->state_path,
 		.clock = old->clock,
 		.now = old->now,
-		.lock = config->lock};
+		.lock = config->lock,
+		.table_known = old->table_known && !config->sets_only &&
+			       strcmp(config->table, engine->config->table) == 0};
+	/* Sets in the table that has just been ours would go with it. */
+	if (config->sets_only && !engine->config->sets_only && config->table_family == TABLE_INET &&
+		strcmp(config->table, engine->config->table) == 0)
+		return error_set(error, -EEXIST,
+			"name your firewall's table; or run sipfence remove first, make the table "
+			"anew, and start the daemon",
+			"nftables.sets-only names table inet %s, which is sipfence's own until now",
+			config->table);
 	if (cycle_look_around(cycle, error) < 0)
 		return error->code;
 	if (roster_inherit(config, old->roster, engine->config, &cycle->around, cycle->now,

@@ -554,7 +554,7 @@ void settings_begin(struct build *build)
 	config->gone = 300;
 	config->linger[OWNER_EXTENSION] = 0;
 	config->linger[OWNER_PEER] = 3600;
-	config->table = "sipfence";
+	config->table = CONFIG_DEFAULT_TABLE;
 	config->lock = true;
 	config->log_rate = 6;
 	config->log_rate_unit = 60;

@@ -144,8 +144,10 @@ static struct seen_set *find_seen(struct nft_observer *observer, const char *nam
 static void look_at_set(
 	struct nft_observer *observer, const struct set *wanted, const struct nftnl_set *set)
 {
+	/* nft's own numbers of types (its datatype.h), which the kernel keeps for it. */
+	enum { TYPE_IPV4_ADDR = 7, TYPE_IPV6_ADDR = 8 };
 	uint32_t flags = nftnl_set_get_u32(set, NFTNL_SET_FLAGS);
-	uint32_t length = nftnl_set_get_u32(set, NFTNL_SET_KEY_LEN);
+	uint32_t wanted_type = wanted->family == FAMILY_IPV4 ? TYPE_IPV4_ADDR : TYPE_IPV6_ADDR;
 	const char *type = wanted->family == FAMILY_IPV4 ? "ipv4_addr" : "ipv6_addr";
 	bool ranges = flags & NFT_SET_INTERVAL, need_ranges = wanted->kind == SET_NETS;
 	struct text *misfit = &observer->misfit;
@@ -154,10 +156,13 @@ static void look_at_set(
 		return;
 	if (flags & (NFT_SET_MAP | NFT_SET_OBJECT))
 		text_printf(misfit, "%s is a map, and no set", wanted->name);
-	else if (length != addr_size((enum family)wanted->family))
+	else if (nftnl_set_get_u32(set, NFTNL_SET_KEY_TYPE) != wanted_type)
 		text_printf(misfit, "the set %s is not of type %s", wanted->name, type);
 	else if (flags & (NFT_SET_CONSTANT | NFT_SET_ANONYMOUS))
 		text_printf(misfit, "the set %s is constant", wanted->name);
+	else if (flags & NFT_SET_TIMEOUT)
+		text_printf(misfit, "the set %s has a time-out: its elements would leave",
+			wanted->name);
 	else if (ranges != need_ranges)
 		text_printf(misfit, "the set %s %s flags interval, and must%s", wanted->name,
 			ranges ? "has" : "lacks", ranges ? " not" : "");

@@ -144,7 +144,8 @@ struct config {
 	} asterisk;
 };
 
-#define CONFIG_DEFAULT_USER "sipfence"
+#define CONFIG_DEFAULT_USER  "sipfence"
+#define CONFIG_DEFAULT_TABLE "sipfence"
 
 /* "enforce", "monitor", "sets-only" */
 const char *config_mode_name(const struct config *config);

@@ -67,6 +67,9 @@ static const char *advice(int number)
 	case ENOMEM:
 		return "the kernel has no memory for it: free some, or raise the memory limit of "
 		       "this container";
+	case ENFILE:
+	case ENOSPC:
+		return "the set is full: give it a larger `size`, or none";
 	case EBUSY:
 		return "another program holds on to a part of the table: look at `nft list "
 		       "ruleset`";

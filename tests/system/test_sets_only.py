@@ -128,6 +128,8 @@ class Sync(Base):
             ("phones4 is missing", {"phones4": ""}),
             ("phones6 is not of type ipv6_addr", {"phones6": "type ipv4_addr;"}),
             ("phones4 is not of type ipv4_addr", {"phones4": "type ipv4_addr . inet_service;"}),
+            ("phones4 is not of type ipv4_addr", {"phones4": "type mark;"}),
+            ("phones4 has a time-out", {"phones4": "type ipv4_addr; flags timeout; timeout 1h;"}),
             ("lan4 lacks flags interval", {"lan4": "type ipv4_addr;"}),
             ("phones4 has flags interval", {"phones4": "type ipv4_addr; flags interval;"}),
             ("phones4 is constant", {"phones4": "type ipv4_addr; flags constant; elements = { 192.0.2.99 }"}),
@@ -143,6 +145,9 @@ class Sync(Base):
                 self.assertIn("inet filter", result.err)
                 self.assertIn("what to do", result.err)
                 self.assertEqual(self.pbx.ruleset(), before, "left alone")
+                doctor = self.fence.run("doctor")
+                self.assertEqual(doctor.code, 3, str(doctor))
+                self.assertIn(message, doctor.out)
 
     def test_without_the_table(self):
         result = self.sync(code=1)
@@ -182,6 +187,33 @@ class Sync(Base):
         result = self.sync("--yes")
         self.assertNotIn("former config", result.err)
         self.assertTrue(self.pbx.has_table("filter"))
+
+    def test_a_table_of_somebody_else_is_not_taken(self):
+        """`table: filter` for `sets-only: {table: inet filter}`: the admin's firewall stays."""
+        self.pbx.nft(firewall())
+        self.configure("nftables: {table: filter}\n")
+        before = self.pbx.ruleset()
+        result = self.sync("--yes", code=1)
+        self.assertIn("the table inet filter is there already", result.err)
+        self.assertIn("sets-only", result.err)
+        self.assertEqual(self.pbx.ruleset(), before)
+        result = self.fence.run("remove")
+        self.assertEqual(result.code, 1, str(result))
+        self.assertEqual(self.pbx.ruleset(), before)
+
+    def test_remove_names_the_table_of_before(self):
+        self.pbx.nft(firewall())
+        self.configure()
+        self.sync("--yes")
+        self.configure(SETS)
+        self.sync()
+        result = self.fence.run("remove")
+        self.assertIn("table inet sipfence of a former config is still in force", result.err)
+
+    def test_a_full_set(self):
+        self.pbx.nft(firewall(phones4="type ipv4_addr; size 1;"))
+        self.points(HOME, HOME2)
+        self.assertIn("larger `size`", self.sync(code=1).err)
 
     def test_confirm_is_refused(self):
         self.pbx.nft(firewall())
@@ -269,6 +301,27 @@ class InTheDaemon(Base):
         self.assertIn("stay as they are", result.out)
         self.assertEqual(daemon.wait(), 0, str(daemon))
         self.assertEqual(self.pbx.ruleset(), before)
+
+    def test_reload_to_the_same_table_is_refused(self):
+        self.pbx.nft(firewall())
+        self.start()
+        self.assertMembers("phones4", HOME)
+        before = self.pbx.ruleset()
+        self.configure("nftables: {table: filter}\n")
+        result = self.fence.run("reload")
+        self.assertEqual(result.code, 1, str(result))
+        self.assertIn("the table inet filter is there already", result.err)
+        self.assertEqual(self.pbx.ruleset(), before)
+
+    def test_sets_in_its_own_table_are_refused(self):
+        self.configure("nftables: {table: mine}\n")
+        self.start()
+        wait_until(lambda: self.pbx.has_table("mine"), 5)
+        self.configure(SETS.replace("inet filter", "inet mine").replace("phones4", "sip_hosts4"))
+        result = self.fence.run("reload")
+        self.assertEqual(result.code, 1, str(result))
+        self.assertIn("sipfence's own until now", result.err)
+        self.assertTrue(self.pbx.has_table("mine"))
 
     def test_reload_from_a_table_of_its_own_and_back(self):
         self.pbx.nft(firewall())
