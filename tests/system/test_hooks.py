@@ -341,9 +341,11 @@ class Slow(HookCase):
             address_records(question.name, ["203.0.%d.%d" % divmod(
                 1000 + int(re.search(r"\d+", question.name).group()), 250)], 60))] \
             if question.type == "A" else [question.message([])]
-        self.hooked(extensions=", ".join("%d: n%d.example" % (i, i) for i in range(count)))
+        # The server is slow: it must not look dead.
+        self.hooked(extensions=", ".join("%d: n%d.example" % (i, i) for i in range(count)), timeout="5s")
+        start = time.monotonic()
         daemon = self.daemon()
-        wait_until(lambda: len(self.hosts4() or []) == count, 30 * PATIENCE)
+        wait_until(lambda: len(self.hosts4() or []) == count, 60 * PATIENCE)
         self.assertEqual(len(self.hosts4()), count)
         event = daemon.wait_event("hook", result="dropped")
         self.assertIn("too slow", event["next"])
@@ -351,7 +353,8 @@ class Slow(HookCase):
         self.assertEqual((hooks["running"], hooks["waiting"], hooks["done"]), (RUNNING, WAITING, 0))
         # The table, and changes of which the log itself leaves most out.
         self.assertGreaterEqual(hooks["dropped"], count - RUNNING - WAITING)
-        self.assertEqual(len(daemon.events("hook", result="dropped")), 1)
+        minutes = int(time.monotonic() - start) // 60
+        self.assertIn(len(daemon.events("hook", result="dropped")), range(1, 2 + minutes))
 
     def test_a_stopped_helper_holds_nothing_up(self):
         self.points(HOME)
