@@ -141,8 +141,12 @@ size_t asterisk_say_setup(const struct asterisk_work *work)
 {
 	const struct asterisk_setup *setup = &work->setup;
 	bool chan_sip = false, pjsip = false;
-	size_t said = say_sources(work), unbound = 0;
+	size_t said = say_sources(work), lacks = say_acl_conf(work), unbound = 0;
 
+	if (lacks > 0)
+		say_note(work->invocation,
+			"first that, and `sipfence asterisk --write` until it ends with 0: whoever is "
+			"bound to an ACL that is not there is kept out; only then:");
 	for (size_t i = 0; i < setup->count; i++) {
 		const struct asterisk_binding *binding = &setup->bindings[i];
 
@@ -157,7 +161,7 @@ size_t asterisk_say_setup(const struct asterisk_work *work)
 			chan_sip ? "asterisk -rx 'sip reload'" : "",
 			chan_sip && pjsip ? " and " : "",
 			pjsip ? "asterisk -rx 'module reload res_pjsip.so'" : "");
-	return said + unbound + say_acl_conf(work) + say_unknown(work);
+	return said + lacks + unbound + say_unknown(work);
 }
 
 /* --- For programs --- */

@@ -38,7 +38,8 @@ else:
 
 # Of one kind in one act of the daemon; half of those that are sent are lines of its log.
 DAEMON_MOST = dict.fromkeys((*CALLS, *ALLOCATIONS), 4) | dict.fromkeys(
-    ("open", "write", "fsync", "rename"), 16) | {"send": 64, "receive": 64}
+    ("open", "write", "fsync", "rename"), 16 if sanitized() else 6) | dict.fromkeys(
+        ("send", "receive"), 64 if sanitized() else 20)
 
 # What DNS says of each name: before, and now.
 NAMES = {
