@@ -249,24 +249,25 @@ static bool take_grace(struct invocation *invocation, const char *argument)
 	return false;
 }
 
-static bool take_interval(struct invocation *invocation, const char *argument)
+/* From a second to an hour. */
+static bool take_seconds(const struct invocation *invocation, const char *option,
+	const char *example, const char *argument, uint32_t *ret_seconds)
 {
 	int64_t milliseconds;
 
 	if (duration_parse(argument, strlen(argument), &milliseconds) == DURATION_OK &&
 		milliseconds >= 1000 && milliseconds <= 3600 * 1000) {
-		invocation->interval = (unsigned)(milliseconds / 1000);
+		*ret_seconds = (uint32_t)(milliseconds / 1000);
 		return true;
 	}
-	say_usage(
-		invocation, "--interval takes a time from 1s to 1h, as in 5s, not `%s`", argument);
+	say_usage(invocation, "%s takes a time from 1s to 1h, as in %s, not `%s`", option, example,
+		argument);
 	return false;
 }
 
 static bool take_option(struct request *request, int id, const char *argument)
 {
 	struct invocation *invocation = &request->invocation;
-	int64_t milliseconds;
 
 	switch ((enum option_id)id) {
 	case OPTION_CONFIG:
@@ -300,14 +301,7 @@ static bool take_option(struct request *request, int id, const char *argument)
 	case OPTION_YES:
 		return invocation->yes = true;
 	case OPTION_CONFIRM:
-		if (duration_parse(argument, strlen(argument), &milliseconds) == DURATION_OK &&
-			milliseconds >= 1000 && milliseconds <= 3600 * 1000) {
-			invocation->confirm = (uint32_t)(milliseconds / 1000);
-			return true;
-		}
-		say_usage(invocation, "--confirm takes a time from 1s to 1h, as in 60s, not `%s`",
-			argument);
-		return false;
+		return take_seconds(invocation, "--confirm", "60s", argument, &invocation->confirm);
 	case OPTION_PIDFILE:
 		invocation->pidfile = argument;
 		return true;
@@ -337,7 +331,8 @@ static bool take_option(struct request *request, int id, const char *argument)
 	case OPTION_WATCH:
 		return invocation->watch = true;
 	case OPTION_INTERVAL:
-		return take_interval(invocation, argument);
+		return take_seconds(
+			invocation, "--interval", "5s", argument, &invocation->interval);
 	case OPTION_PROMETHEUS:
 		return invocation->prometheus = true;
 	case OPTION_HELP:

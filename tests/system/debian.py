@@ -5,15 +5,19 @@ uses. debootstrap checks what it gets by the keyring of this machine.
 
     problem = missing()                                  # why there can be none; None: there can
     problem = bootstrap("bullseye", folder, packages, deadline)
+    folder, problem = kept("bullseye", packages, is_whole, deadline)   # made once, for all tests
     done = run_bounded(["chroot", folder, "true"], deadline)
 """
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
+import unittest
 
-from harness import PATH
+from harness import PATH, SKIP, Runner
 
 ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
 
@@ -64,3 +68,58 @@ def bootstrap(release, folder, packages, deadline):
             return None
         problem = "debootstrap: " + " / ".join(done.stdout.strip().splitlines()[-3:])
     return problem
+
+
+def make(release, folder, packages, is_whole, deadline):
+    """None, or why it could not be made. The caller has the lock."""
+    part = folder + ".part"
+    for old in (part, folder):
+        shutil.rmtree(old, ignore_errors=True)
+    problem = bootstrap(release, part, packages, deadline)
+    if not problem and not is_whole(part):
+        problem = "debootstrap has left %s unfinished" % part
+    if problem:
+        shutil.rmtree(part, ignore_errors=True)
+        return problem
+    shutil.rmtree(os.path.join(part, "var/cache/apt/archives"), ignore_errors=True)
+    os.rename(part, folder)
+    return None
+
+
+def kept(release, packages, is_whole, deadline):
+    """
+    (folder, None) or (None, why there is none). It is made once, below
+    ${SIPFENCE_CACHE:-/var/cache/sipfence-tests}; whoever comes meanwhile waits.
+    """
+    cache = os.path.abspath(os.environ.get("SIPFENCE_CACHE") or "/var/cache/sipfence-tests")
+    folder = os.path.join(cache, release)
+    problem = None
+    try:
+        os.makedirs(cache, mode=0o755, exist_ok=True)
+        with open(folder + ".lock", "w") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        return None, "somebody else has been making %s for too long" % folder
+                    time.sleep(0.2)
+            if not is_whole(folder):
+                problem = make(release, folder, packages, is_whole, deadline)
+    except OSError as error:
+        problem = str(error)
+    return (None, problem) if problem else (folder, None)
+
+
+def main():
+    """As harness.main(), but in no network namespace: debootstrap needs the mirror."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    result = unittest.main(module="__main__", testRunner=Runner, exit=False).result
+    for test, reason in result.skipped:
+        print("skipped: %s: %s" % (test, reason), file=sys.stderr)
+    sys.stderr.flush()
+    print("%d passed, %d failed, %d skipped" % (result.passed, result.failed, result.skips), flush=True)
+    if result.failed:
+        sys.exit(1)
+    sys.exit(SKIP if result.skips and not result.passed else 0)

@@ -10,13 +10,11 @@ each time, unless SIPFENCE_DEBIAN13 names a folder for it, which is kept, and us
 import os
 import re
 import shutil
-import signal
-import sys
 import tempfile
 import time
 import unittest
 
-from harness import REPO, SKIP, Runner
+from harness import REPO, SKIP
 import debian
 
 RELEASE = "trixie"
@@ -149,18 +147,5 @@ class Debian13(unittest.TestCase):
         self.build_and_test("clang", "-Doptimization=0")  # it is its warnings that count
 
 
-def main():
-    """As harness.main(), but in no network namespace: debootstrap needs the mirror."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    result = unittest.main(module="__main__", testRunner=Runner, exit=False).result
-    for test, reason in result.skipped:
-        print("skipped: %s: %s" % (test, reason), file=sys.stderr)
-    sys.stderr.flush()
-    print("%d passed, %d failed, %d skipped" % (result.passed, result.failed, result.skips), flush=True)
-    if result.failed:
-        sys.exit(1)
-    sys.exit(SKIP if result.skips and not result.passed else 0)
-
-
 if __name__ == "__main__":
-    main()
+    debian.main()

@@ -8,21 +8,18 @@ Needs root, debootstrap and a Debian mirror, that of this machine's own apt. The
 once and kept in ${SIPFENCE_CACHE:-/var/cache/sipfence-tests}/bookworm; the package goes into a copy.
 There is no systemd at work in a chroot: of the units systemd says whether it understands them.
 """
-import fcntl
 import glob
 import os
 import re
 import shutil
-import signal
 import stat
-import sys
 import tempfile
 import threading
 import time
 import unittest
 
 import debian
-from harness import PATH, REPO, SKIP, Runner
+from harness import PATH, REPO
 
 RELEASE = "bookworm"
 MINUTES = 6  # for all of it
@@ -38,29 +35,7 @@ def section(name):
 
 def clean_debian(deadline):
     """(folder, None) or (None, why there is none)."""
-    cache = os.path.abspath(os.environ.get("SIPFENCE_CACHE") or "/var/cache/sipfence-tests")
-    folder = os.path.join(cache, RELEASE)
-    try:
-        os.makedirs(cache, mode=0o755, exist_ok=True)
-        with open(folder + ".lock", "w") as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        return None, "somebody else has been making %s for too long" % folder
-                    time.sleep(0.2)
-            if not os.path.exists(folder):
-                part = folder + ".part"
-                shutil.rmtree(part, ignore_errors=True)
-                problem = debian.bootstrap(RELEASE, part, ["ca-certificates"], deadline)
-                if problem:
-                    return None, problem
-                os.rename(part, folder)
-    except OSError as error:
-        return None, str(error)
-    return folder, None
+    return debian.kept(RELEASE, ["ca-certificates"], os.path.isdir, deadline)
 
 
 class Sources(unittest.TestCase):
@@ -233,18 +208,5 @@ class Package(unittest.TestCase):
         self.assertEqual({name for name in left if not name.startswith("/var/lib/systemd/")}, set())
 
 
-def main():
-    """As harness.main(), but in no network namespace: debootstrap needs the mirror."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    result = unittest.main(module="__main__", testRunner=Runner, exit=False).result
-    for test, reason in result.skipped:
-        print("skipped: %s: %s" % (test, reason), file=sys.stderr)
-    sys.stderr.flush()
-    print("%d passed, %d failed, %d skipped" % (result.passed, result.failed, result.skips), flush=True)
-    if result.failed:
-        sys.exit(1)
-    sys.exit(SKIP if result.skips and not result.passed else 0)
-
-
 if __name__ == "__main__":
-    main()
+    debian.main()
