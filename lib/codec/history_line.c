@@ -59,7 +59,7 @@ static void date_of(int64_t days, int *ret_year, int *ret_month, int *ret_day)
 	*ret_year = (int)(year + era * 400 + (*ret_month <= 2));
 }
 
-static void put_digits(char *at, int count, int64_t number)
+static void put_digits(char *at, int count, unsigned number)
 {
 	while (count-- > 0) {
 		at[count] = (char)('0' + number % 10);
@@ -71,18 +71,19 @@ void history_print_time(int64_t when, struct text *text)
 {
 	char buffer[TIME_LENGTH + 1] = "0000-00-00T00:00:00Z";
 	int year, month, day;
-	int64_t days, second;
+	int64_t days;
+	unsigned second;
 
 	if (when < year_0)
 		when = year_0;
 	if (when > year_9999_end)
 		when = year_9999_end;
 	days = (when >= 0 ? when : when - (DAY - 1)) / DAY;
-	second = when - days * DAY;
+	second = (unsigned)(when - days * DAY);
 	date_of(days, &year, &month, &day);
-	put_digits(buffer, 4, year);
-	put_digits(buffer + 5, 2, month);
-	put_digits(buffer + 8, 2, day);
+	put_digits(buffer, 4, (unsigned)year);
+	put_digits(buffer + 5, 2, (unsigned)month);
+	put_digits(buffer + 8, 2, (unsigned)day);
 	put_digits(buffer + 11, 2, second / 3600);
 	put_digits(buffer + 14, 2, second / 60 % 60);
 	put_digits(buffer + 17, 2, second % 60);
@@ -130,28 +131,38 @@ static bool parse_time(const char *at, size_t length, int64_t *ret_when)
 /* One word of a line: no space, nothing that a terminal would act upon. */
 static void put_word(struct text *text, const char *word)
 {
-	text_puts(text, " ");
+	const char *plain = word; /* from here on nothing needs an escape */
+
+	text_write(text, " ", 1);
 	for (; *word; word++) {
-		if (*word == ' ')
-			text_puts(text, "\\x20");
-		else if (*word == '\\')
-			text_puts(text, "\\x5c");
-		else
-			text_escaped(text, word, 1);
+		if (*word > ' ' && *word <= '~' && *word != '\\')
+			continue;
+		text_write(text, plain, (size_t)(word - plain));
+		text_printf(text, "\\x%02x", (unsigned char)*word);
+		plain = word + 1;
 	}
+	text_write(text, plain, (size_t)(word - plain));
 }
 
-static void put_other(struct text *text, int64_t when)
+static void put_other(struct text *text, const struct history_line *line, size_t start)
 {
-	text_puts(text, " ");
-	if (when)
-		history_print_time(when, text);
-	else
+	char same[TIME_LENGTH];
+
+	text_write(text, " ", 1);
+	if (!line->other) {
 		text_puts(text, "-");
+	} else if (line->other == line->when && !text->failed) {
+		memcpy(same, text->data + start, sizeof(same));
+		text_write(text, same, sizeof(same));
+	} else {
+		history_print_time(line->other, text);
+	}
 }
 
 void history_print_line(const struct history_line *line, struct text *text)
 {
+	size_t start = text->length;
+
 	history_print_time(line->when, text);
 	text_puts(text, " ");
 	text_puts(text, words[line->word]);
@@ -159,17 +170,17 @@ void history_print_line(const struct history_line *line, struct text *text)
 		text_puts(text, line->on ? " 1 on" : " 1 off");
 	if (names_address(line->word)) {
 		char prefix[PREFIX_TEXT_SIZE];
+		size_t length = prefix_print(&line->prefix, prefix);
 
-		prefix_print(&line->prefix, prefix);
 		text_puts(text, " ");
 		text_puts(text, kinds[line->kind]);
 		put_word(text, line->id);
 		put_word(text, line->host);
 		text_puts(text, line->prefix.addr.family == FAMILY_IPV4 ? " A " : " AAAA ");
-		text_puts(text, prefix);
+		text_write(text, prefix, length);
 	}
 	if (line->word == HISTORY_FILE || line->word == HISTORY_CLOCK || line->word == HISTORY_HAS)
-		put_other(text, line->other);
+		put_other(text, line, start);
 	text_puts(text, "\n");
 }
 

@@ -32,20 +32,36 @@ static void put(struct text *text, uint64_t number)
 	text_number(text, number);
 }
 
-static void put_time(struct text *text, int64_t time)
+static uint64_t not_before_0(int64_t time)
 {
-	put(text, time > 0 ? (uint64_t)time : 0);
+	return time > 0 ? (uint64_t)time : 0;
 }
 
+static void put_time(struct text *text, int64_t time)
+{
+	put(text, not_before_0(time));
+}
+
+/* Most of a state is made here: one piece. */
 static void put_lookup(struct text *text, const struct lookup *lookup)
 {
-	put_time(text, lookup->asked);
-	put_time(text, lookup->good);
-	put_time(text, lookup->none);
-	put(text, lookup->ttl);
-	put(text, lookup->failures);
-	put(text, lookup->last);
-	put(text, lookup->reason);
+	const uint64_t numbers[] = {not_before_0(lookup->asked), not_before_0(lookup->good),
+		not_before_0(lookup->none), lookup->ttl, lookup->failures, lookup->last,
+		lookup->reason};
+	enum { COUNT = sizeof(numbers) / sizeof(numbers[0]), DIGITS = 20 };
+	char buffer[COUNT * (DIGITS + 1)];
+	size_t at = sizeof(buffer);
+
+	for (size_t i = COUNT; i-- > 0;) {
+		uint64_t number = numbers[i];
+
+		do {
+			buffer[--at] = (char)('0' + number % 10);
+			number /= 10;
+		} while (number);
+		buffer[--at] = ' ';
+	}
+	text_write(text, buffer + at, sizeof(buffer) - at);
 }
 
 static void put_addr(struct text *text, const struct addr *addr)
@@ -83,7 +99,8 @@ static size_t print_host(
 
 	text_puts(text, "host ");
 	text_puts(text, host->name);
-	text_printf(text, " %016" PRIx64, fingerprint);
+	text_write(text, " ", 1);
+	text_hex(text, fingerprint);
 	put(text, host->told);
 	text_puts(text, host->validated ? validated_word : "");
 	text_puts(text, "\n");

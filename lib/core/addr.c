@@ -227,11 +227,30 @@ size_t addr_print(const struct addr *addr, char *buffer)
 	return (size_t)(end - buffer);
 }
 
+/* Eight bytes in network order; compilers make one load of it. */
+static uint64_t half(const uint8_t *b)
+{
+	return (uint64_t)b[0] << 56 | (uint64_t)b[1] << 48 | (uint64_t)b[2] << 40 |
+	       (uint64_t)b[3] << 32 | (uint64_t)b[4] << 24 | (uint64_t)b[5] << 16 |
+	       (uint64_t)b[6] << 8 | (uint64_t)b[7];
+}
+
+static int compare_numbers(uint64_t a, uint64_t b)
+{
+	return (a > b) - (a < b);
+}
+
+/* Long lists are sorted by it: no call, no loop. */
 int addr_compare(const struct addr *a, const struct addr *b)
 {
+	int order;
+
 	if (a->family != b->family)
 		return a->family < b->family ? -1 : 1;
-	return memcmp(a->bytes, b->bytes, addr_size(a->family));
+	if (a->family == FAMILY_IPV4)
+		return compare_numbers(half(a->bytes) >> 32, half(b->bytes) >> 32);
+	order = compare_numbers(half(a->bytes), half(b->bytes));
+	return order ? order : compare_numbers(half(a->bytes + 8), half(b->bytes + 8));
 }
 
 bool addr_equal(const struct addr *a, const struct addr *b)

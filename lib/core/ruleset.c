@@ -49,23 +49,27 @@ static const char *join(struct builder *builder, const char *first, const char *
 static void write_grant(
 	struct comment *comment, const struct config *config, const struct grant *grant, bool last)
 {
-	enum { ROOM_FOR_REST = sizeof(", +4294967295") - 1 };
+	enum { ROOM_FOR_REST = sizeof(", +4294967295") - 1, WORDS = 4 };
 	const char *id =
 		grant->owner == GRANT_LOCAL ? "local-subnets" : config->owners[grant->owner].id;
 	size_t limit = last && !comment->left_out ? COMMENT_MAX : COMMENT_MAX - ROOM_FOR_REST;
-	char piece[COMMENT_MAX + 1];
-	int wanted = snprintf(piece, sizeof(piece), "%s%s%s%s", comment->length ? ", " : "", id,
-		grant->host ? " " : "", grant->host ? grant->host : "");
-	size_t size = (size_t)wanted;
+	const char *const words[] = {comment->length ? ", " : "", id, grant->host ? " " : "",
+		grant->host ? grant->host : ""};
+	size_t sizes[WORDS], size = 0;
 
+	for (size_t i = 0; i < WORDS; i++)
+		size += sizes[i] = strlen(words[i]);
 	if (comment->left_out || (comment->length && comment->length + size > limit)) {
 		comment->left_out++;
 		return;
 	}
-	if (size > limit)
-		size = limit; /* the first owner alone is too long: its beginning says most */
-	memcpy(comment->text + comment->length, piece, size);
-	comment->length += size;
+	/* The first owner alone may be too long: its beginning says most. */
+	for (size_t i = 0; i < WORDS && comment->length < limit; i++) {
+		size_t room = limit - comment->length, part = sizes[i] < room ? sizes[i] : room;
+
+		memcpy(comment->text + comment->length, words[i], part);
+		comment->length += part;
+	}
 	comment->text[comment->length] = '\0';
 }
 

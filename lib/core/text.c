@@ -34,7 +34,8 @@ static bool reserve(struct text *text, size_t more)
 
 void text_write(struct text *text, const void *data, size_t length)
 {
-	if (!reserve(text, length))
+	/* Nearly always there is room: that is asked first. */
+	if ((length >= text->capacity - text->length || text->failed) && !reserve(text, length))
 		return;
 	if (length)
 		memcpy(text->data + text->length, data, length);
@@ -84,18 +85,37 @@ void text_number(struct text *text, uint64_t number)
 	text_write(text, digits + at, sizeof(digits) - at);
 }
 
+void text_hex(struct text *text, uint64_t number)
+{
+	char digits[16];
+
+	for (size_t at = sizeof(digits); at-- > 0; number >>= 4)
+		digits[at] = "0123456789abcdef"[number & 15];
+	text_write(text, digits, sizeof(digits));
+}
+
+static bool is_plain(char byte)
+{
+	return byte >= 0x20 && byte < 0x7f && byte != '\\';
+}
+
 void text_escaped(struct text *text, const char *string, size_t length)
 {
-	for (size_t i = 0; i < length; i++) {
-		unsigned char byte = (unsigned char)string[i];
+	size_t plain = 0; /* bytes before string[i] that are still to be written */
 
-		if (byte == '\\')
+	for (size_t i = 0; i < length; i++) {
+		if (is_plain(string[i])) {
+			plain++;
+			continue;
+		}
+		text_write(text, string + i - plain, plain);
+		plain = 0;
+		if (string[i] == '\\')
 			text_puts(text, "\\\\");
-		else if (byte >= 0x20 && byte < 0x7f)
-			text_write(text, &string[i], 1);
 		else
-			text_printf(text, "\\x%02x", byte);
+			text_printf(text, "\\x%02x", (unsigned char)string[i]);
 	}
+	text_write(text, string + length - plain, plain);
 }
 
 void text_clear(struct text *text)
