@@ -54,6 +54,8 @@ enum {
 
 	REFUSAL_IN_FLIGHT = 50, /* with fewer under way, REFUSED does not mean "too many" */
 
+	IDS_DRAWN = 128, /* at once: 256 bytes are what getrandom() gives whole */
+
 	QUEUE_LEAST = 64,
 	SLAB_QUESTIONS = 64,
 	EVENTS = 64,
@@ -154,6 +156,9 @@ struct resolver {
 	struct pace pace;
 	uint32_t in_first_step;
 	uint32_t roots; /* questions under way that nobody waits for */
+
+	uint16_t ids[IDS_DRAWN]; /* the last `id_count` are not used yet */
+	size_t id_count;
 
 	struct resolver_stats stats;
 	struct dns_scratch scratch;
@@ -742,6 +747,18 @@ static void hand_over(struct channel *channel, struct attempt *attempt, uint16_t
 	ares_free_string(bytes);
 }
 
+/* An id that nobody can foresee. */
+static int draw_id(struct resolver *r, uint16_t *ret_id)
+{
+	if (r->id_count == 0) {
+		if (getrandom(r->ids, sizeof(r->ids), 0) != sizeof(r->ids))
+			return errno ? -errno : -EIO;
+		r->id_count = IDS_DRAWN;
+	}
+	*ret_id = r->ids[--r->id_count];
+	return 0;
+}
+
 static int question_send(struct resolver *r, struct question *question, int64_t now)
 {
 	struct channel *channel;
@@ -750,11 +767,12 @@ static int question_send(struct resolver *r, struct question *question, int64_t 
 
 	if (!attempt)
 		return 0;
-	if (getrandom(&id, sizeof(id), 0) != sizeof(id))
-		return errno ? -errno : -EIO;
+	int result = draw_id(r, &id);
+	if (result)
+		return result;
 	bool first = !question->try.sent;
 	uint32_t server = course_choose(&r->course, &question->try, now);
-	int result = channel_choose(r, server, &channel);
+	result = channel_choose(r, server, &channel);
 	if (result)
 		return result;
 	question->waiting++;
