@@ -27,6 +27,10 @@ struct sync {
 	char state_path[PATH_MAX];
 	int lock;
 	bool restricted; /* to the ports that were shut before: --yes is needed for the others */
+	bool all_first;	 /* nothing is to be in force before the last answer */
+	/* If something was: what was done then, and the table as it was before. */
+	enum plan_kind early_kind;
+	struct observed *before;
 	struct error error;
 };
 
@@ -68,20 +72,6 @@ static void show_progress(void *context, size_t done, size_t total)
 	erase_progress(progress);
 	fputs(line, stderr);
 	progress->length = length;
-}
-
-static int resolve(struct sync *sync)
-{
-	bool live = isatty(STDERR_FILENO) && sync->invocation->verbosity >= 0 &&
-		    sync->cycle.roster->host_count > PROGRESS_FROM;
-	struct progress progress = {0};
-	int result =
-		cycle_resolve(&sync->cycle, live ? show_progress : NULL, &progress, &sync->error);
-
-	erase_progress(&progress);
-	if (result == 0)
-		cycle_judge_flapping(&sync->cycle);
-	return result;
 }
 
 /* The lock is taken. What is written from here on is the daemon's user's, too. */
@@ -147,13 +137,13 @@ out:
 	return code;
 }
 
-static const char *plan_word(const struct cycle *cycle)
+static const char *plan_word(enum plan_kind kind, bool was_present)
 {
-	if (cycle->plan.kind == PLAN_NOTHING)
+	if (kind == PLAN_NOTHING)
 		return "nothing";
-	if (cycle->plan.kind == PLAN_ELEMENTS)
+	if (kind == PLAN_ELEMENTS)
 		return "changed";
-	return cycle->observed->present ? "swapped" : "installed";
+	return was_present ? "swapped" : "installed";
 }
 
 static int diff(struct sync *sync)
@@ -193,7 +183,18 @@ static int diff(struct sync *sync)
 		report_talkers(cycle);
 	}
 	report_names(sync->invocation, &sync->cycle, true);
-	return finish(sync, plan_word(cycle), NULL);
+	return finish(sync, plan_word(cycle->plan.kind, cycle->observed->present), NULL);
+}
+
+static void warn_if_blind(const struct sync *sync)
+{
+	const struct cycle *cycle = &sync->cycle;
+
+	if (!sync->invocation->yes && cycle_shuts_new_ports(cycle) && cycle->blind &&
+		!cycle->observed->monitor)
+		say_note(sync->invocation,
+			"connection tracking knows of no flows here, so nobody could be seen "
+			"talking to the ports; to be sure, run in mode: monitor first");
 }
 
 /* Whoever gets in now, unlisted, and would not any more is shown first, and --yes asked for. */
@@ -205,10 +206,7 @@ static bool may_enforce(struct sync *sync)
 	if (sync->invocation->yes)
 		return true;
 	if (count == 0) {
-		if (cycle_shuts_new_ports(cycle) && cycle->blind && !cycle->observed->monitor)
-			say_note(sync->invocation,
-				"connection tracking knows of no flows here, so nobody could be seen "
-				"talking to the ports; to be sure, run in mode: monitor first");
+		warn_if_blind(sync);
 		return true;
 	}
 	error_set(&sync->error, -EAGAIN,
@@ -301,7 +299,7 @@ static int prepare(struct sync *sync)
 	int result;
 
 	cycle->want_snapshot = sync->invocation->confirm > 0;
-	if (kernel_open(&sync->kernel, &sync->error) < 0 ||
+	if ((!sync->kernel && kernel_open(&sync->kernel, &sync->error) < 0) ||
 		cycle_compare(cycle, sync->kernel, &sync->error) < 0)
 		return EXIT_REFUSED;
 	if (may_enforce(sync))
@@ -315,6 +313,62 @@ static int prepare(struct sync *sync)
 		cycle_compare(cycle, sync->kernel, &sync->error) < 0)
 		return EXIT_REFUSED;
 	return EXIT_DONE;
+}
+
+/*
+ * Some names keep us waiting: those that have answered need not. Not where somebody who talks to us
+ * now would be shut out, because that may be one of the names that are still to come.
+ */
+static int commit_known(struct sync *sync)
+{
+	struct cycle *cycle = &sync->cycle;
+	int result = cycle_ruleset(cycle, &sync->error);
+
+	if (result == 0 && !sync->kernel)
+		result = kernel_open(&sync->kernel, &sync->error);
+	if (result == 0)
+		result = cycle_compare(cycle, sync->kernel, &sync->error);
+	if (result < 0)
+		return result;
+	if (cycle_newly_shut_out(cycle) > 0) {
+		sync->all_first = true;
+		return 0;
+	}
+	if (cycle->plan.kind == PLAN_NOTHING)
+		return 0;
+	warn_if_blind(sync);
+	if (!sync->before)
+		sync->early_kind = cycle->plan.kind;
+	result = cycle_save(cycle, false, &sync->error);
+	if (result == 0)
+		result = cycle_apply(cycle, sync->kernel, &sync->error);
+	if (result == 0 && !sync->before) {
+		sync->before = cycle->observed;
+		cycle->observed = NULL;
+	}
+	return result;
+}
+
+static int resolve(struct sync *sync)
+{
+	bool live = isatty(STDERR_FILENO) && sync->invocation->verbosity >= 0 &&
+		    sync->cycle.roster->host_count > PROGRESS_FROM;
+	struct progress progress = {0};
+	int result;
+
+	do {
+		bool early = !changes_nothing(sync->invocation) && !sync->invocation->confirm &&
+			     !sync->all_first;
+
+		result = cycle_resolve(&sync->cycle, early, live ? show_progress : NULL, &progress,
+			&sync->error);
+		erase_progress(&progress);
+		if (result == CYCLE_STALLED && commit_known(sync) < 0)
+			result = sync->error.code;
+	} while (result == CYCLE_STALLED);
+	if (result == 0)
+		cycle_judge_flapping(&sync->cycle);
+	return result;
 }
 
 static int commit(struct sync *sync)
@@ -338,6 +392,23 @@ static int commit(struct sync *sync)
 	if (result < 0 && (!cycle->touched || result == -ECANCELED))
 		cycle_save(cycle, true, NULL);
 	return result;
+}
+
+/* What was done in several steps is told as one. */
+static int show_from_before(struct sync *sync)
+{
+	struct cycle *cycle = &sync->cycle;
+
+	if (!sync->before)
+		return 0;
+	plan_clear(&cycle->plan);
+	observed_free(cycle->observed);
+	cycle->observed = sync->before;
+	sync->before = NULL;
+	if (plan_make(cycle->ruleset, text_string(&cycle->shape), cycle->observed, NULL, 0,
+		    &cycle->plan) < 0)
+		return error_no_memory(&sync->error);
+	return 0;
 }
 
 static void report_details(const struct sync *sync)
@@ -369,13 +440,13 @@ static int apply(struct sync *sync)
 		return code;
 	if (code != EXIT_DONE)
 		goto refused;
-	kind = cycle->plan.kind;
-	word = plan_word(cycle);
-	was_present = cycle->observed->present;
+	kind = sync->before ? sync->early_kind : cycle->plan.kind;
+	was_present = sync->before ? sync->before->present : cycle->observed->present;
+	word = plan_word(kind, was_present);
 	report_names(invocation, cycle,
 		kind == PLAN_SWAP || isatty(STDERR_FILENO) || invocation->verbosity > 0);
 	report_told(cycle);
-	if (commit(sync) < 0)
+	if (commit(sync) < 0 || show_from_before(sync) < 0)
 		goto refused;
 	report_done(sync, kind, was_present);
 	warn_of_former_table(sync);
@@ -453,6 +524,7 @@ int command_sync(const struct invocation *invocation)
 	code = invocation->dry_run ? dry_run(&sync) : invocation->diff ? diff(&sync) : apply(&sync);
 out:
 	write_metrics(&sync, code);
+	observed_free(sync.before);
 	cycle_clear(&sync.cycle);
 	kernel_close(sync.kernel);
 	if (sync.lock >= 0)

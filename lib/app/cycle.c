@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cycle.h"
+
+#include "clock.h"
 #include "files.h"
 #include "history_file.h"
 #include "nft_netlink.h"
@@ -19,6 +21,7 @@ enum {
 	OWNER_WAIT_MS = 20,
 	TAG_KINDS = 4, /* tag = index * TAG_KINDS + (family, or TAG_SRV) */
 	TAG_SRV = 2,
+	FIRST_PAUSE_MS = 20, /* between two stalls; then twice as long each time */
 };
 
 /* The rest of a line: names of files may hold anything. */
@@ -182,16 +185,9 @@ int cycle_start(struct cycle *cycle, const struct config *config, const char *st
 	return result < 0 ? error_no_memory(error) : 0;
 }
 
-/* While questions are under way. */
-struct resolution {
-	struct cycle *cycle;
-	bool srv_changed, failed;
-};
-
-static void take_host_answer(struct resolution *resolution, size_t index, enum family family,
-	const struct answer *answer)
+static void take_host_answer(
+	struct cycle *cycle, size_t index, enum family family, const struct answer *answer)
 {
-	struct cycle *cycle = resolution->cycle;
 	size_t first = index;
 
 	/* One question serves several hosts of that name, whatever their guards. */
@@ -208,7 +204,7 @@ static void take_host_answer(struct resolution *resolution, size_t index, enum f
 		changed =
 			host_take(host, family, &guarded, cycle->roster->linger[index], cycle->now);
 		if (changed < 0)
-			resolution->failed = true;
+			cycle->questions.failed = true;
 		if (changed > 0)
 			host_count_change(
 				host, had_answer, cycle->config->changes_per_hour, cycle->now);
@@ -217,23 +213,23 @@ static void take_host_answer(struct resolution *resolution, size_t index, enum f
 
 static void take_answer(void *context, uint64_t tag, const struct answer *answer)
 {
-	struct resolution *resolution = context;
+	struct cycle *cycle = context;
 	size_t index = (size_t)(tag / TAG_KINDS);
 	struct answer guarded;
 	struct srv *srv;
 	int changed;
 
 	if (tag % TAG_KINDS != TAG_SRV) {
-		take_host_answer(resolution, index, (enum family)(tag % TAG_KINDS), answer);
+		take_host_answer(cycle, index, (enum family)(tag % TAG_KINDS), answer);
 		return;
 	}
-	srv = &resolution->cycle->roster->srvs[index];
+	srv = &cycle->roster->srvs[index];
 	guarded = srv->validated ? answer_need_validated(answer) : *answer;
-	changed = srv_take(srv, &guarded, resolution->cycle->now);
+	changed = srv_take(srv, &guarded, cycle->now);
 	if (changed < 0)
-		resolution->failed = true;
+		cycle->questions.failed = true;
 	if (changed > 0)
-		resolution->srv_changed = true;
+		cycle->questions.srv_changed = true;
 }
 
 /* Asks what was not asked in this cycle. */
@@ -264,10 +260,38 @@ static int ask_all(struct cycle *cycle, struct resolver *resolver, bool srvs)
 	return 0;
 }
 
-static int wait_for_answers(
-	struct resolver *resolver, cycle_progress_fn *progress, void *context, struct error *error)
+/* New answers have come since the last time, and now none comes. */
+static bool has_stalled(const struct cycle_questions *questions)
 {
-	size_t total = resolver_unanswered(resolver);
+	return resolver_quiet_in_ms(questions->resolver) == 0 &&
+	       resolver_stats(questions->resolver).answered > questions->answered &&
+	       clock_boot_ms() >= questions->paused_at + questions->pause_ms;
+}
+
+static void note_stall(struct cycle_questions *questions)
+{
+	questions->answered = resolver_stats(questions->resolver).answered;
+	questions->paused_at = clock_boot_ms();
+	questions->pause_ms = questions->pause_ms ? questions->pause_ms * 2 : FIRST_PAUSE_MS;
+}
+
+static int wait_ms(const struct cycle_questions *questions, bool may_stall)
+{
+	int wait = resolver_wait_ms(questions->resolver), quiet, pause;
+
+	if (!may_stall || resolver_stats(questions->resolver).answered <= questions->answered)
+		return wait;
+	quiet = resolver_quiet_in_ms(questions->resolver);
+	pause = (int)(questions->paused_at + questions->pause_ms - clock_boot_ms());
+	if (quiet >= 0 && quiet < pause)
+		quiet = pause;
+	return quiet >= 0 && (wait < 0 || quiet < wait) ? quiet : wait;
+}
+
+static int wait_for_answers(struct cycle_questions *questions, bool may_stall,
+	cycle_progress_fn *progress, void *context, struct error *error)
+{
+	struct resolver *resolver = questions->resolver;
 
 	while (resolver_unanswered(resolver) > 0) {
 		struct pollfd ready = {.fd = resolver_fd(resolver), .events = POLLIN};
@@ -276,19 +300,24 @@ static int wait_for_answers(
 		if (result < 0)
 			return result;
 		if (progress)
-			progress(context, total - resolver_unanswered(resolver), total);
+			progress(context, questions->total - resolver_unanswered(resolver),
+				questions->total);
 		if (resolver_unanswered(resolver) == 0)
 			break;
-		if (poll(&ready, 1, resolver_wait_ms(resolver)) < 0 && errno != EINTR)
+		if (may_stall && has_stalled(questions)) {
+			note_stall(questions);
+			return CYCLE_STALLED;
+		}
+		if (poll(&ready, 1, wait_ms(questions, may_stall)) < 0 && errno != EINTR)
 			return error_set(
 				error, -errno, "", "cannot wait for DNS: %s", strerror(errno));
 	}
 	return 0;
 }
 
-static int resolve_once(struct cycle *cycle, bool first, struct resolution *resolution,
-	cycle_progress_fn *progress, void *context, struct error *error)
+static int begin_questions(struct cycle *cycle, struct error *error)
 {
+	struct cycle_questions *questions = &cycle->questions;
 	const struct config *config = cycle->config;
 	struct resolver_options options = {
 		.servers = config->resolver.servers,
@@ -298,42 +327,55 @@ static int resolve_once(struct cycle *cycle, bool first, struct resolution *reso
 		.trusted = config->resolver.trusted,
 		.trusted_count = config->resolver.trusted_count,
 	};
-	struct resolver *resolver = NULL;
-	struct resolver_stats stats;
-	int result = resolver_new(&resolver, &options, take_answer, resolution, error);
+	int result = resolver_new(&questions->resolver, &options, take_answer, cycle, error);
 
 	if (result < 0)
 		return result;
-	result = ask_all(cycle, resolver, first);
-	if (result < 0)
-		error_no_memory(error);
-	else
-		result = wait_for_answers(resolver, progress, context, error);
-	stats = resolver_stats(resolver);
+	questions->answered = 0;
+	result = ask_all(cycle, questions->resolver, !questions->second_pass);
+	questions->total = resolver_unanswered(questions->resolver);
+	return result < 0 ? error_no_memory(error) : 0;
+}
+
+static void end_questions(struct cycle *cycle)
+{
+	struct resolver_stats stats;
+
+	if (!cycle->questions.resolver)
+		return;
+	stats = resolver_stats(cycle->questions.resolver);
 	cycle->dns.asked += stats.asked;
 	cycle->dns.answered += stats.answered;
 	cycle->dns.timed_out += stats.timed_out;
-	resolver_free(resolver);
-	if (result == 0 && resolution->failed)
-		result = error_no_memory(error);
-	return result;
+	cycle->questions.resolver = resolver_free(cycle->questions.resolver);
 }
 
-int cycle_resolve(
-	struct cycle *cycle, cycle_progress_fn *progress, void *context, struct error *error)
+int cycle_resolve(struct cycle *cycle, bool may_stall, cycle_progress_fn *progress, void *context,
+	struct error *error)
 {
-	struct resolution resolution = {.cycle = cycle};
+	struct cycle_questions *questions = &cycle->questions;
 	struct roster *roster = NULL;
-	int result;
+	int result = 0;
 
-	result = resolve_once(cycle, true, &resolution, progress, context, error);
-	if (result < 0 || !resolution.srv_changed)
-		return result;
-	if (roster_build(cycle->config, cycle->roster, &roster) < 0)
-		return error_no_memory(error);
-	roster_free(cycle->roster);
-	cycle->roster = roster;
-	return resolve_once(cycle, false, &resolution, progress, context, error);
+	for (;;) {
+		if (!questions->resolver)
+			result = begin_questions(cycle, error);
+		if (result == 0)
+			result = wait_for_answers(questions, may_stall, progress, context, error);
+		if (result == CYCLE_STALLED)
+			return result;
+		end_questions(cycle);
+		if (result == 0 && questions->failed)
+			result = error_no_memory(error);
+		if (result < 0 || !questions->srv_changed || questions->second_pass)
+			return result;
+		/* The targets that SRV names have now. */
+		if (roster_build(cycle->config, cycle->roster, &roster) < 0)
+			return error_no_memory(error);
+		roster_free(cycle->roster);
+		cycle->roster = roster;
+		questions->second_pass = true;
+	}
 }
 
 /* A target that has left its SRV name takes its addresses with it. */
@@ -877,6 +919,7 @@ void cycle_relax(struct cycle *cycle)
 
 void cycle_clear(struct cycle *cycle)
 {
+	end_questions(cycle);
 	cycle_relax(cycle);
 	free((void *)cycle->around.own.addrs);
 	geo_free(cycle->geo);

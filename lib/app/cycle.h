@@ -49,6 +49,14 @@ struct cycle {
 	struct surroundings around;
 	struct geo *geo; /* what `around` looks addresses up in */
 	struct roster *roster;
+	struct cycle_questions {
+		struct resolver *resolver; /* NULL: none is under way */
+		bool second_pass, srv_changed, failed;
+		size_t total;
+		uint64_t answered; /* when it last stalled */
+		int pause_ms;	   /* the least from a stall to the next */
+		int64_t paused_at;
+	} questions;
 	struct resolver_stats dns;
 	struct allowlist allowlist;
 	struct ruleset *ruleset;
@@ -79,8 +87,14 @@ int cycle_start(struct cycle *cycle, const struct config *config, const char *st
 	struct error *error);
 /* Of a zeroed cycle with a config: this machine's addresses, and the databases. */
 int cycle_look_around(struct cycle *cycle, struct error *error);
-int cycle_resolve(
-	struct cycle *cycle, cycle_progress_fn *progress, void *context, struct error *error);
+/*
+ * Asks for all names, and waits for the answers. CYCLE_STALLED, with `may_stall` alone: what is left
+ * takes longer than answers take here, and what came may be put in force meanwhile
+ * (cycle_ruleset()); call it again for the rest. It takes longer and longer until it says so again.
+ */
+enum { CYCLE_STALLED = 1 };
+int cycle_resolve(struct cycle *cycle, bool may_stall, cycle_progress_fn *progress, void *context,
+	struct error *error);
 /* After the last answer: which names change too often (core/flapping.h). */
 void cycle_judge_flapping(struct cycle *cycle);
 int cycle_build(struct cycle *cycle, struct error *error);

@@ -281,7 +281,7 @@ static int look_at_names(struct examination *all, struct error *error)
 	}
 	text_free(&notes);
 	if (result == 0 && answers)
-		result = cycle_resolve(cycle, NULL, NULL, error);
+		result = cycle_resolve(cycle, false, NULL, NULL, error);
 	if (result < 0)
 		return result;
 	if (answers)

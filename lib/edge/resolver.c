@@ -54,6 +54,8 @@ enum {
 
 	REFUSAL_IN_FLIGHT = 50, /* with fewer under way, REFUSED does not mean "too many" */
 
+	QUIET_LEAST_MS = 10,
+
 	IDS_DRAWN = 128, /* at once: 256 bytes are what getrandom() gives whole */
 
 	QUEUE_LEAST = 64,
@@ -159,6 +161,8 @@ struct resolver {
 
 	uint16_t ids[IDS_DRAWN]; /* the last `id_count` are not used yet */
 	size_t id_count;
+
+	int64_t answered_ms; /* when the last question was answered by a server; 0: none was */
 
 	struct resolver_stats stats;
 	struct dns_scratch scratch;
@@ -678,6 +682,8 @@ static void reply_handle(struct resolver *r, struct question *question, struct a
 
 	if (bytes)
 		course_heard(&r->course, attempt->channel->server, now);
+	if (bytes && !question->answered)
+		r->answered_ms = now;
 	if (status == ARES_ENOMEM)
 		r->failure = -ENOMEM;
 	if (question->answered)
@@ -1194,6 +1200,18 @@ int resolver_dispatch(struct resolver *r, struct error *error)
 size_t resolver_unanswered(const struct resolver *r)
 {
 	return r->hopeless.count + r->queue.count + r->stats.in_flight - r->roots;
+}
+
+int resolver_quiet_in_ms(const struct resolver *r)
+{
+	int64_t usual = (r->pace.round_trip + 4 * r->pace.deviation) / 1000 + 1, left;
+
+	if (r->queue.count || r->again_count || !r->answered_ms || !resolver_unanswered(r))
+		return -1;
+	if (usual < QUIET_LEAST_MS)
+		usual = QUIET_LEAST_MS;
+	left = r->answered_ms + usual - clock_ms();
+	return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
 }
 
 struct resolver_stats resolver_stats(const struct resolver *r)
