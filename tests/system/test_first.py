@@ -6,8 +6,8 @@ the last run enforced, when somebody who is not listed talks to them now (design
 """
 import os
 
-from harness import Case, main, reaches
-from scripted_dns import answer
+from harness import Case, main, reaches, wait_until
+from scripted_dns import answer, delay, silence
 
 PBX, HOME, TRUNK, SCANNER = "192.0.2.10", "203.0.113.10", "198.51.100.67", "198.51.100.66"
 WEB = "services: {web: {udp: [8080]}}\nlocal-services: [sip, web]\n"
@@ -249,6 +249,79 @@ class First(Base):
         document = self.assertAsks(TRUNK, options=["--json"]).json()
         self.assertEqual(document["exit"], 2)
         self.assertEqual([talker["address"] for talker in document["unlisted_talkers"]], [TRUNK])
+
+
+class Stragglers(Base):
+    """Names that have answered do not wait for those that have not."""
+    needs = ("conntrack",)
+    BUDGET = 3  # seconds
+
+    def straggle(self, behaviour=None):
+        self.server.both("trunk.example", behaviour or silence())
+        self.fence.config("extensions: {21: home21.example}\npeers: {voipco: trunk.example}\n"
+                          + self.server.resolver("%ds" % self.BUDGET))
+
+    def start(self, *options):
+        child = self.fence.popen("sync", *options)
+        self.addCleanup(lambda: child.poll() is None and child.kill())
+        return child
+
+    def assertEnds(self, child, code, *words):
+        out, err = child.communicate(timeout=20)
+        self.assertEqual(child.returncode, code, out + err)
+        for word in words:
+            self.assertIn(word, out + err)
+        return out + err
+
+    def hosts(self):
+        return self.net.pbx.has_table() and list(self.net.pbx.elements("sip_hosts4"))
+
+    def test_the_others_are_in_at_once(self):
+        self.straggle()
+        child = self.start()
+        self.assertTrue(wait_until(lambda: self.hosts() == [HOME], self.BUDGET * 0.7))
+        self.assertIsNone(child.poll(), "it ended before the silent name's budget was over")
+        # Whoever is killed now has forgotten nothing.
+        self.assertIn(HOME.encode(), self.fence.saved()["state"])
+        self.assertEnds(child, 3, "installed table inet sipfence: 1 address", "trunk.example")
+
+    def test_a_late_answer_follows(self):
+        self.straggle(delay(700, answer(TRUNK)))
+        child = self.start()
+        self.assertTrue(wait_until(lambda: self.hosts() == [HOME], 0.6))
+        self.assertEnds(child, 0, "installed table inet sipfence: 2 addresses")
+        self.assertEqual(sorted(self.hosts()), sorted([HOME, TRUNK]))
+        self.assertEqual(self.fence.run("history", "voipco").out.count(TRUNK), 1)
+
+    def test_changes_are_told_as_one(self):
+        self.straggle(answer(TRUNK))
+        self.sync()
+        moved = {"home21.example": "203.0.113.99", "trunk.example": "198.51.100.99"}
+        self.server.set("home21.example", "A", answer(moved["home21.example"]))
+        self.server.both("trunk.example", delay(700, answer(moved["trunk.example"])))
+        child = self.start()
+        self.assertTrue(wait_until(lambda: moved["home21.example"] in self.hosts(), 0.6))
+        told = self.assertEnds(child, 0, HOME, *moved.values())
+        self.assertEqual(told.count("home21.example"), 2, told)  # one is gone, one has come
+
+    def test_who_talks_is_not_shut_out_meanwhile(self):
+        self.talk(TRUNK)
+        self.straggle(delay(700, answer(TRUNK)))
+        child = self.start()
+        self.assertEnds(child, 0, "installed table inet sipfence: 2 addresses")
+        self.straggle()
+        self.forget()
+        self.reboot()
+        self.talk(TRUNK)
+        child = self.start("--yes")
+        self.assertFalse(wait_until(self.net.pbx.has_table, self.BUDGET * 0.6))
+        self.assertEnds(child, 3, "installed")
+
+    def test_what_changes_nothing_stays_so(self):
+        self.straggle()
+        for option in ("--dry-run", "--diff"):
+            self.assertCode(self.fence.run("sync", option), 3)
+            self.assertFalse(self.net.pbx.has_table())
 
 
 if __name__ == "__main__":
