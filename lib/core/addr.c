@@ -228,11 +228,18 @@ size_t addr_print(const struct addr *addr, char *buffer)
 }
 
 /* Eight bytes in network order; compilers make one load of it. */
-static uint64_t half(const uint8_t *b)
+static uint64_t number_of(const uint8_t *b)
 {
 	return (uint64_t)b[0] << 56 | (uint64_t)b[1] << 48 | (uint64_t)b[2] << 40 |
 	       (uint64_t)b[3] << 32 | (uint64_t)b[4] << 24 | (uint64_t)b[5] << 16 |
 	       (uint64_t)b[6] << 8 | (uint64_t)b[7];
+}
+
+uint64_t addr_half(const struct addr *addr, int which)
+{
+	if (addr->family == FAMILY_IPV6)
+		return number_of(addr->bytes + (which ? 8 : 0));
+	return which ? 0 : number_of(addr->bytes) >> 32;
 }
 
 static int compare_numbers(uint64_t a, uint64_t b)
@@ -247,10 +254,8 @@ int addr_compare(const struct addr *a, const struct addr *b)
 
 	if (a->family != b->family)
 		return a->family < b->family ? -1 : 1;
-	if (a->family == FAMILY_IPV4)
-		return compare_numbers(half(a->bytes) >> 32, half(b->bytes) >> 32);
-	order = compare_numbers(half(a->bytes), half(b->bytes));
-	return order ? order : compare_numbers(half(a->bytes + 8), half(b->bytes + 8));
+	order = compare_numbers(addr_half(a, 0), addr_half(b, 0));
+	return order ? order : compare_numbers(addr_half(a, 1), addr_half(b, 1));
 }
 
 bool addr_equal(const struct addr *a, const struct addr *b)

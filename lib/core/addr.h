@@ -52,6 +52,8 @@ size_t addr_size(enum family family);	/* 4 or 16 */
 bool addr_parse(const char *text, size_t length, struct addr *ret_addr);
 /* Writes at most ADDR_TEXT_SIZE bytes; returns the length without NUL. */
 size_t addr_print(const struct addr *addr, char *buffer);
+/* The first (0) or the second (1) half of an IPv6 address as a number; of IPv4: all, and 0. */
+uint64_t addr_half(const struct addr *addr, int which);
 /* IPv4 before IPv6, then by value. */
 int addr_compare(const struct addr *a, const struct addr *b);
 bool addr_equal(const struct addr *a, const struct addr *b);
