@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "beside.h"
 #include "clock.h"
 #include "command.h"
 #include "confirm.h"
@@ -16,7 +17,11 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { PROGRESS_FROM = 200 /* names */, PROGRESS_MS = 100 };
+enum {
+	PROGRESS_FROM = 200, /* names */
+	PROGRESS_MS = 100,
+	BESIDE_FROM = 200, /* names: with fewer, a thread costs more than it saves */
+};
 
 struct sync {
 	const struct invocation *invocation;
@@ -371,22 +376,40 @@ static int resolve(struct sync *sync)
 	return result;
 }
 
+struct recording {
+	struct cycle *cycle;
+	struct error error;
+};
+
+static void record(void *context)
+{
+	struct recording *recording = context;
+
+	cycle_record(recording->cycle, &recording->error);
+}
+
 static int commit(struct sync *sync)
 {
 	struct cycle *cycle = &sync->cycle;
-	struct error error = {0};
+	struct recording recording = {.cycle = cycle};
+	struct beside beside = {.running = false};
+	bool confirmed = sync->invocation->confirm && cycle->plan.kind != PLAN_NOTHING;
 	int result;
 
 	if (cycle_save(cycle, false, &sync->error) < 0)
 		return sync->error.code;
-	if (cycle_record(cycle, &error) < 0)
-		say_warning(sync->invocation, "the history does not know of this run: %s; %s",
-			error.what, error.next);
 	cycle->want_snapshot = false; /* the table as it is now, not at a later look */
-	if (sync->invocation->confirm && cycle->plan.kind != PLAN_NOTHING)
-		result = apply_confirmed(sync);
+	/* Never beside the guardian, which is a fork. */
+	if (confirmed || cycle->roster->host_count < BESIDE_FROM)
+		record(&recording);
 	else
-		result = cycle_apply(cycle, sync->kernel, &sync->error);
+		beside_start(&beside, record, &recording);
+	result = confirmed ? apply_confirmed(sync)
+			   : cycle_apply(cycle, sync->kernel, &sync->error);
+	beside_wait(&beside);
+	if (recording.error.code)
+		say_warning(sync->invocation, "the history does not know of this run: %s; %s",
+			recording.error.what, recording.error.next);
 	/* What is not shut after all must be asked about again. If this fails, the first error says
 	 * more. */
 	if (result < 0 && (!cycle->touched || result == -ECANCELED))

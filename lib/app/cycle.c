@@ -176,8 +176,12 @@ int cycle_start(struct cycle *cycle, const struct config *config, const char *st
 		result = roster_build(config, NULL, &known);
 	if (result == 0 && state)
 		result = state_restore_srvs(state, known, now);
-	if (result == 0)
+	if (result == 0 && known->srv_count == 0) {
+		cycle->roster = known;
+		known = NULL;
+	} else if (result == 0) {
 		result = roster_build(config, known, &cycle->roster);
+	}
 	if (result == 0 && state)
 		result = state_restore_hosts(state, config, &cycle->around, cycle->roster, now);
 	roster_free(known);
