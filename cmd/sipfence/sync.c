@@ -365,8 +365,8 @@ static int resolve(struct sync *sync)
 		bool early = !changes_nothing(sync->invocation) && !sync->invocation->confirm &&
 			     !sync->all_first;
 
-		result = cycle_resolve(&sync->cycle, early, live ? show_progress : NULL, &progress,
-			&sync->error);
+		result = cycle_resolve(
+			&sync->cycle, early, live ? show_progress : NULL, &progress, &sync->error);
 		erase_progress(&progress);
 		if (result == CYCLE_STALLED && commit_known(sync) < 0)
 			result = sync->error.code;
@@ -404,8 +404,7 @@ static int commit(struct sync *sync)
 		record(&recording);
 	else
 		beside_start(&beside, record, &recording);
-	result = confirmed ? apply_confirmed(sync)
-			   : cycle_apply(cycle, sync->kernel, &sync->error);
+	result = confirmed ? apply_confirmed(sync) : cycle_apply(cycle, sync->kernel, &sync->error);
 	beside_wait(&beside);
 	if (recording.error.code)
 		say_warning(sync->invocation, "the history does not know of this run: %s; %s",

@@ -88,8 +88,8 @@ int cycle_start(struct cycle *cycle, const struct config *config, const char *st
 /* Of a zeroed cycle with a config: this machine's addresses, and the databases. */
 int cycle_look_around(struct cycle *cycle, struct error *error);
 /*
- * Asks for all names, and waits for the answers. CYCLE_STALLED, with `may_stall` alone: what is left
- * takes longer than answers take here, and what came may be put in force meanwhile
+ * Asks for all names, and waits for the answers. CYCLE_STALLED, with `may_stall` alone: what is
+ * left takes longer than answers take here, and what came may be put in force meanwhile
  * (cycle_ruleset()); call it again for the rest. It takes longer and longer until it says so again.
  */
 enum { CYCLE_STALLED = 1 };

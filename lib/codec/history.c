@@ -633,8 +633,8 @@ static int read_new(const char *data, size_t length, struct history **ret_histor
 	return 0;
 }
 
-/* Of a file that says of nothing that it is had: all is new. The lines are our own, so that the words
- * in between need no reading. */
+/* Of a file that says of nothing that it is had: all is new. The lines are our own, so that the
+ * words in between need no reading. */
 static void gain_all(int64_t now, const char *listing, size_t length, struct text *gained)
 {
 	static const char has[] = " has";
