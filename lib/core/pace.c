@@ -8,6 +8,7 @@ enum {
 	PAUSE_MS = 1000,
 	LOSS_SHARE = 16, /* losing less than one in 16 is bad names */
 	PATIENCE_LEAST_MS = 100,
+	LEAP = 4,
 };
 
 void pace_init(struct pace *pace, uint32_t fixed)
@@ -51,6 +52,17 @@ int64_t pace_patience_ms(const struct pace *pace, int64_t most)
 }
 
 /*
+ * The answers of a round that was sent at once come as fast as the slowest piece of the path lets
+ * them through. At that rate, is there room for several times as many within a round trip?
+ */
+static bool carries_much_more(const struct pace *pace, int64_t round_trip, int64_t now_us)
+{
+	int64_t spread = now_us - pace->round_first;
+
+	return (int64_t)pace->round_heard * round_trip > spread * LEAP / 2 * pace->limit;
+}
+
+/*
  * At the end of a round. More at once is allowed when the last growth has brought more answers a
  * second, and when the round trip is so long that what is under way does not keep us busy.
  */
@@ -61,12 +73,20 @@ static void grow(struct pace *pace, int64_t now_us)
 	int64_t answers = (int64_t)pace->round_heard * 1000000 / (took > 0 ? took : 1);
 	int64_t round_trip = pace->round_weighed ? pace->round_trips / pace->round_weighed : 0;
 
-	if (answers <= pace->best_pace + pace->best_pace / 4)
+	if (answers <= pace->best_pace + pace->best_pace / 4) {
+		/* More at once only waits at the other end. */
+		if (pace->proven && pace->proven < limit)
+			pace->limit = pace->proven;
 		return;
+	}
 	pace->best_pace = answers;
+	pace->proven = limit;
 	if (round_trip * BUSY < (int64_t)limit * 1000)
 		return;
-	limit += limit < pace->threshold ? limit : limit / 8;
+	if (limit >= pace->threshold)
+		limit += limit / 8;
+	else
+		limit *= carries_much_more(pace, round_trip, now_us) ? LEAP : 2;
 	pace->limit = limit < PACE_MOST ? limit : PACE_MOST;
 }
 
@@ -87,10 +107,13 @@ void pace_heard(struct pace *pace, int64_t round_trip_us, bool more, int64_t now
 	if (!more) {
 		pace->round_size = 0;
 		pace->best_pace = 0;
+		pace->proven = 0;
 		return;
 	}
 	if (!pace->round_size)
 		start_round(pace, now_us - round_trip_us);
+	if (!pace->round_heard)
+		pace->round_first = now_us;
 	if (pace->best_pace || pace->round_heard < EARLY_ANSWERS) {
 		pace->round_trips += round_trip_us;
 		pace->round_weighed++;

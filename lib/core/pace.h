@@ -2,10 +2,11 @@
 /*
  * How many questions may be under way at once, and how long a first try waits.
  *
- * The limit grows while more at once brings more answers a second, and is halved when answers get
- * lost: what a path or a small resolver does not carry is not sent again and again. Rounds are
- * counted in answers: as many as may be under way make one. The wait follows the round trip (RFC
- * 6298), so that one lost packet costs little.
+ * The limit grows while more at once brings more answers a second: twofold, or fourfold where the
+ * answers of a round came so close together that the path is far from full. What does not pay is
+ * taken back. It is halved when answers get lost: what a path or a small resolver does not carry is
+ * not sent again and again. Rounds are counted in answers: as many as may be under way make one.
+ * The wait follows the round trip (RFC 6298), so that one lost packet costs little.
  */
 #ifndef SIPFENCE_PACE_H
 #define SIPFENCE_PACE_H
@@ -24,10 +25,12 @@ struct pace {
 	bool fixed;
 	uint32_t limit;			 /* questions in their first try; if fixed: all questions */
 	uint32_t threshold;		 /* from here on growth is slow */
+	uint32_t proven;		 /* the last limit that has paid; 0: none */
 	uint32_t lost, heard;		 /* tries, of late */
 	int64_t shrink_after, forget_at; /* milliseconds */
 	int64_t round_trip, deviation;	 /* microseconds, smoothed; 0: none measured */
-	int64_t round_start, round_trips, best_pace; /* microseconds; answers a second */
+	int64_t round_start, round_first, round_trips; /* microseconds; first: the first answer */
+	int64_t best_pace;			       /* answers a second */
 	uint32_t round_size, round_heard, round_weighed;
 };
 

@@ -47,8 +47,52 @@ static void test_long_path_is_filled(void **state)
 	pace_init(&pace, 0);
 	/* 2,000 questions, 20 ms away: the pipe opens within a few round trips. */
 	took = run(&pace, 2000, 20 * MILLISECOND, SECOND);
-	assert_true(took <= 5 * 20 * MILLISECOND);
+	assert_true(took <= 3 * 20 * MILLISECOND);
 	assert_true(pace.limit > PACE_START && pace.limit <= PACE_MOST);
+}
+
+/* A server that answers `rate` questions a second, one after the other, `round_trip` away. Returns
+ * the most that ever waited there. */
+static uint32_t run_slow(struct pace *pace, int count, int64_t round_trip, int64_t rate)
+{
+	static int64_t sent[1 << 16], due[1 << 16];
+	uint32_t most = 0;
+	int asked = 0, answered = 0;
+	int64_t now = SECOND, idle = 0;
+
+	while (answered < count) {
+		while (asked < count && pace_allows(pace, (uint32_t)(asked - answered),
+						(uint32_t)(asked - answered))) {
+			int64_t start = now + round_trip / 2;
+			uint32_t waiting;
+
+			idle = (idle > start ? idle : start) + SECOND / rate;
+			waiting = (uint32_t)((idle - start) * rate / SECOND);
+			most = waiting > most ? waiting : most;
+			sent[asked] = now;
+			due[asked++] = idle + round_trip / 2;
+		}
+		now = due[answered];
+		pace_heard(pace, now - sent[answered], asked < count, now);
+		answered++;
+	}
+	return most;
+}
+
+static void test_a_small_server_is_not_flooded(void **state)
+{
+	struct pace small, fast;
+	uint32_t most;
+
+	(void)state;
+	/* 5,000 a second, 20 ms: 100 fill the path, and the rest waits at the server. */
+	pace_init(&small, 0);
+	most = run_slow(&small, 20000, 20 * MILLISECOND, 5000);
+	assert_true(most <= 4 * PACE_START);
+	assert_true(small.limit <= 2 * PACE_START);
+	pace_init(&fast, 0);
+	run_slow(&fast, 20000, 20 * MILLISECOND, 500000);
+	assert_true(fast.limit > 10 * PACE_START);
 }
 
 static void test_short_path_needs_no_growth(void **state)
@@ -153,6 +197,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fixed_is_kept),
 		cmocka_unit_test(test_long_path_is_filled),
+		cmocka_unit_test(test_a_small_server_is_not_flooded),
 		cmocka_unit_test(test_short_path_needs_no_growth),
 		cmocka_unit_test(test_never_more_than_the_most),
 		cmocka_unit_test(test_losses_halve_it_once_a_second),
