@@ -8,7 +8,6 @@ enum {
 	PAUSE_MS = 1000,
 	LOSS_SHARE = 16, /* losing less than one in 16 is bad names */
 	PATIENCE_LEAST_MS = 100,
-	LEAP = 4,
 };
 
 void pace_init(struct pace *pace, uint32_t fixed)
@@ -52,19 +51,28 @@ int64_t pace_patience_ms(const struct pace *pace, int64_t most)
 }
 
 /*
- * The answers of a round that was sent at once come as fast as the slowest piece of the path lets
- * them through. At that rate, is there room for several times as many within a round trip?
+ * How many more may be worth it. The answers of a round come as fast as the slowest piece of the
+ * path lets them through: at that rate, how many would be on their way in the time of an empty
+ * path?
  */
-static bool carries_much_more(const struct pace *pace, int64_t round_trip, int64_t now_us)
+static uint32_t growth(const struct pace *pace, int64_t now_us)
 {
-	int64_t spread = now_us - pace->round_first;
+	int64_t spread = now_us - pace->round_first, limit = pace->limit;
+	int64_t passed = (int64_t)pace->round_heard * pace->empty_trip;
 
-	return (int64_t)pace->round_heard * round_trip > spread * LEAP / 2 * pace->limit;
+	if (pace->limit >= pace->threshold)
+		return pace->limit / 8;
+	if (passed >= limit * 2 * spread)
+		return pace->limit * 3;
+	if (passed >= limit * spread)
+		return pace->limit;
+	return pace->limit / 4;
 }
 
 /*
  * At the end of a round. More at once is allowed when the last growth has brought more answers a
- * second, and when the round trip is so long that what is under way does not keep us busy.
+ * second, a quarter of what it could have brought at least, and when the round trip is so long that
+ * what is under way does not keep us busy.
  */
 static void grow(struct pace *pace, int64_t now_us)
 {
@@ -72,8 +80,9 @@ static void grow(struct pace *pace, int64_t now_us)
 	int64_t took = now_us - pace->round_start;
 	int64_t answers = (int64_t)pace->round_heard * 1000000 / (took > 0 ? took : 1);
 	int64_t round_trip = pace->round_weighed ? pace->round_trips / pace->round_weighed : 0;
+	uint32_t base = pace->proven && pace->proven < limit ? pace->proven : limit / 2;
 
-	if (answers <= pace->best_pace + pace->best_pace / 4) {
+	if (answers <= pace->best_pace + pace->best_pace * (limit - base) / (4 * base)) {
 		/* More at once only waits at the other end. */
 		if (pace->proven && pace->proven < limit)
 			pace->limit = pace->proven;
@@ -81,12 +90,11 @@ static void grow(struct pace *pace, int64_t now_us)
 	}
 	pace->best_pace = answers;
 	pace->proven = limit;
+	if (!pace->empty_trip || round_trip < pace->empty_trip)
+		pace->empty_trip = round_trip;
 	if (round_trip * BUSY < (int64_t)limit * 1000)
 		return;
-	if (limit >= pace->threshold)
-		limit += limit / 8;
-	else
-		limit *= carries_much_more(pace, round_trip, now_us) ? LEAP : 2;
+	limit += growth(pace, now_us);
 	pace->limit = limit < PACE_MOST ? limit : PACE_MOST;
 }
 
@@ -108,6 +116,7 @@ void pace_heard(struct pace *pace, int64_t round_trip_us, bool more, int64_t now
 		pace->round_size = 0;
 		pace->best_pace = 0;
 		pace->proven = 0;
+		pace->empty_trip = 0;
 		return;
 	}
 	if (!pace->round_size)
@@ -137,7 +146,8 @@ void pace_shrink(struct pace *pace, int64_t now_ms)
 		return;
 	pace->limit = limit < PACE_LEAST ? PACE_LEAST : limit;
 	pace->threshold = pace->limit;
-	pace->shrink_after = now_ms + PAUSE_MS;
+	/* What was sent before is still being missed for a while. */
+	pace->shrink_after = now_ms + 2 * pace_patience_ms(pace, PAUSE_MS / 2);
 	pace->lost = pace->heard = 0;
 }
 

@@ -30,7 +30,8 @@ struct pace {
 	int64_t shrink_after, forget_at; /* milliseconds */
 	int64_t round_trip, deviation;	 /* microseconds, smoothed; 0: none measured */
 	int64_t round_start, round_first, round_trips; /* microseconds; first: the first answer */
-	int64_t best_pace;			       /* answers a second */
+	int64_t empty_trip; /* microseconds: the round trip of the quickest round; 0: none */
+	int64_t best_pace;  /* answers a second */
 	uint32_t round_size, round_heard, round_weighed;
 };
 
@@ -47,7 +48,8 @@ void pace_heard(struct pace *pace, int64_t round_trip_us, bool more, int64_t now
 void pace_lost(struct pace *pace);
 /* Halves the limit when too many were lost; a few are bad names, not a full pipe. */
 void pace_weigh_losses(struct pace *pace, int64_t now_ms);
-/* Halves it, at most once a second: the server says itself that it has too much. */
+/* Halves it, at most once in the time that losses take to show: the server says itself that it has
+ * too much. */
 void pace_shrink(struct pace *pace, int64_t now_ms);
 /* Losses are weighed against the answers of about the same time. */
 void pace_forget(struct pace *pace, int64_t now_ms);
