@@ -32,6 +32,15 @@ static void put(struct text *text, uint64_t number)
 	text_number(text, number);
 }
 
+static void put_hexadecimal(struct text *text, uint64_t number)
+{
+	char digits[17] = " ";
+
+	for (size_t i = sizeof(digits) - 1; i > 0; i--, number >>= 4)
+		digits[i] = "0123456789abcdef"[number & 15];
+	text_write(text, digits, sizeof(digits));
+}
+
 static uint64_t not_before_0(int64_t time)
 {
 	return time > 0 ? (uint64_t)time : 0;
@@ -99,8 +108,7 @@ static size_t print_host(
 
 	text_puts(text, "host ");
 	text_puts(text, host->name);
-	text_write(text, " ", 1);
-	text_hex(text, fingerprint);
+	put_hexadecimal(text, fingerprint);
 	put(text, host->told);
 	text_puts(text, host->validated ? validated_word : "");
 	text_puts(text, "\n");

@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Room for `more` bytes and a NUL. */
-static bool reserve(struct text *text, size_t more)
+static bool grow(struct text *text, size_t more)
 {
 	size_t capacity = text->capacity ? text->capacity : 256;
 	char *data;
@@ -18,8 +17,6 @@ static bool reserve(struct text *text, size_t more)
 		text->failed = true;
 		return false;
 	}
-	if (text->length + more + 1 <= text->capacity)
-		return true;
 	while (capacity < text->length + more + 1)
 		capacity *= 2;
 	data = realloc(text->data, capacity);
@@ -32,10 +29,17 @@ static bool reserve(struct text *text, size_t more)
 	return true;
 }
 
+/* Room for `more` bytes and a NUL. Nearly always it is there. */
+static inline bool reserve(struct text *text, size_t more)
+{
+	if (!text->failed && more < text->capacity - text->length)
+		return true;
+	return grow(text, more);
+}
+
 void text_write(struct text *text, const void *data, size_t length)
 {
-	/* Nearly always there is room: that is asked first. */
-	if ((length >= text->capacity - text->length || text->failed) && !reserve(text, length))
+	if (!reserve(text, length))
 		return;
 	if (length)
 		memcpy(text->data + text->length, data, length);
@@ -85,37 +89,23 @@ void text_number(struct text *text, uint64_t number)
 	text_write(text, digits + at, sizeof(digits) - at);
 }
 
-void text_hex(struct text *text, uint64_t number)
-{
-	char digits[16];
-
-	for (size_t at = sizeof(digits); at-- > 0; number >>= 4)
-		digits[at] = "0123456789abcdef"[number & 15];
-	text_write(text, digits, sizeof(digits));
-}
-
-static bool is_plain(char byte)
-{
-	return byte >= 0x20 && byte < 0x7f && byte != '\\';
-}
-
 void text_escaped(struct text *text, const char *string, size_t length)
 {
-	size_t plain = 0; /* bytes before string[i] that are still to be written */
+	size_t plain = 0; /* the first byte that is not written yet */
 
 	for (size_t i = 0; i < length; i++) {
-		if (is_plain(string[i])) {
-			plain++;
+		unsigned char byte = (unsigned char)string[i];
+
+		if (byte >= 0x20 && byte < 0x7f && byte != '\\')
 			continue;
-		}
-		text_write(text, string + i - plain, plain);
-		plain = 0;
-		if (string[i] == '\\')
+		text_write(text, string + plain, i - plain);
+		plain = i + 1;
+		if (byte == '\\')
 			text_puts(text, "\\\\");
 		else
-			text_printf(text, "\\x%02x", (unsigned char)string[i]);
+			text_printf(text, "\\x%02x", byte);
 	}
-	text_write(text, string + length - plain, plain);
+	text_write(text, string + plain, length - plain);
 }
 
 void text_clear(struct text *text)

@@ -22,7 +22,6 @@ void text_puts(struct text *text, const char *string);
 void text_write(struct text *text, const void *data, size_t length);
 /* An unsigned number in decimal; the fast way for large outputs. */
 void text_number(struct text *text, uint64_t number);
-void text_hex(struct text *text, uint64_t number); /* 16 digits */
 /*
  * Untrusted bytes as printable ASCII: anything else becomes \xNN, a backslash \\. What comes from
  * DNS or a config passes through here before it meets a terminal or a log.
