@@ -24,7 +24,8 @@
 struct knocker {
 	struct addr addr;
 	uint8_t service;	 /* index into config.services */
-	uint64_t packets, bytes; /* since it began to knock, pauses of up to an hour included */
+	uint64_t packets, bytes; /* since it began to knock, pauses of up to an hour included; of a
+				  * flood a sample (core/ruleset.h: NOTED_RATE) */
 	int64_t idle;		 /* seconds since the last one */
 	bool answers;		 /* to a flow that the PBX opened: a forgotten trunk? */
 };

@@ -172,17 +172,18 @@ static bool add_reply(struct nftnl_rule *rule)
 	return add_compare(rule, &reply, sizeof(reply));
 }
 
-static bool add_limit(struct nftnl_rule *rule, uint32_t rate, uint32_t per)
+static bool add_limit(struct nftnl_rule *rule, const struct expression *limit)
 {
 	struct nftnl_expr *expr = append(rule, "limit");
 
 	if (!expr)
 		return false;
-	nftnl_expr_set_u64(expr, NFTNL_EXPR_LIMIT_RATE, rate);
-	nftnl_expr_set_u64(expr, NFTNL_EXPR_LIMIT_UNIT, per);
-	nftnl_expr_set_u32(expr, NFTNL_EXPR_LIMIT_BURST, LOG_BURST);
+	nftnl_expr_set_u64(expr, NFTNL_EXPR_LIMIT_RATE, limit->rate);
+	nftnl_expr_set_u64(expr, NFTNL_EXPR_LIMIT_UNIT, limit->per);
+	nftnl_expr_set_u32(expr, NFTNL_EXPR_LIMIT_BURST, limit->burst);
 	nftnl_expr_set_u32(expr, NFTNL_EXPR_LIMIT_TYPE, NFT_LIMIT_PKTS);
-	nftnl_expr_set_u32(expr, NFTNL_EXPR_LIMIT_FLAGS, 0);
+	nftnl_expr_set_u32(expr, NFTNL_EXPR_LIMIT_FLAGS,
+		limit->kind == EXPRESSION_OVER_LIMIT ? NFT_LIMIT_F_INV : 0);
 	return true;
 }
 
@@ -243,7 +244,8 @@ static bool add_expression(struct nftnl_rule *rule, const struct ruleset *rulese
 	case EXPRESSION_REPLY:
 		return add_reply(rule);
 	case EXPRESSION_LIMIT:
-		return add_limit(rule, expression->rate, expression->per);
+	case EXPRESSION_OVER_LIMIT:
+		return add_limit(rule, expression);
 	case EXPRESSION_PORTS:
 		return add_ports(rule, &ruleset->sets[expression->set]);
 	case EXPRESSION_COUNTER:

@@ -108,8 +108,10 @@ static void print_expression(
 		text_puts(text, "ct direction reply");
 		return;
 	case EXPRESSION_LIMIT:
-		text_printf(text, "limit rate %u/%s burst %u packets", expression->rate,
-			rate_unit(expression->per), LOG_BURST);
+	case EXPRESSION_OVER_LIMIT:
+		text_printf(text, "limit rate %s%u/%s burst %u packets",
+			expression->kind == EXPRESSION_OVER_LIMIT ? "over " : "", expression->rate,
+			rate_unit(expression->per), expression->burst);
 		return;
 	case EXPRESSION_PORTS:
 		text_printf(text, "meta l4proto . th dport vmap @%s", set->name);

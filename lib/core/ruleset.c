@@ -9,7 +9,7 @@
 enum {
 	SETS_PER_SERVICE = 8,
 	GUARD_RULES_MAX = 13, /* loopback, 2 of scope, 4 revoked, 4 permitting, replies, reject */
-	REJECT_RULES_MAX = 5,
+	REJECT_RULES_MAX = 6,
 	LOCAL_NAME_SIZE = 80,
 };
 
@@ -374,6 +374,14 @@ static void add_guard_rules(struct builder *builder, struct chain *chain, size_t
 	uint32_t reject = guard_chain(builder->config, service) + 1;
 
 	ADD_RULE(chain, simple(EXPRESSION_LOOPBACK), simple(EXPRESSION_ACCEPT));
+	for (size_t i = 0; i < sizeof(passing) / sizeof(passing[0]); i++) {
+		for (int family = 0; family < FAMILY_COUNT; family++) {
+			uint32_t set = set_index(builder, passing[i], service, (enum family)family);
+
+			ADD_RULE(
+				chain, of_set(EXPRESSION_SADDR_IN, set), simple(EXPRESSION_ACCEPT));
+		}
+	}
 	add_scope_rules(builder, chain);
 	for (int family = 0; builder->config->accept_replies && family < FAMILY_COUNT; family++) {
 		uint32_t set = set_index(builder, SET_REVOKED, service, (enum family)family);
@@ -383,14 +391,6 @@ static void add_guard_rules(struct builder *builder, struct chain *chain, size_t
 			of_set(EXPRESSION_UPDATE_SADDR, set));
 		ADD_RULE(chain, of_set(EXPRESSION_SADDR_IN, set), go_to(reject));
 	}
-	for (size_t i = 0; i < sizeof(passing) / sizeof(passing[0]); i++) {
-		for (int family = 0; family < FAMILY_COUNT; family++) {
-			uint32_t set = set_index(builder, passing[i], service, (enum family)family);
-
-			ADD_RULE(
-				chain, of_set(EXPRESSION_SADDR_IN, set), simple(EXPRESSION_ACCEPT));
-		}
-	}
 	if (builder->config->accept_replies)
 		ADD_RULE(chain, simple(EXPRESSION_REPLY), simple(EXPRESSION_ACCEPT));
 	ADD_RULE(chain, go_to(reject));
@@ -399,8 +399,15 @@ static void add_guard_rules(struct builder *builder, struct chain *chain, size_t
 static void add_reject_rules(struct builder *builder, struct chain *chain, size_t service)
 {
 	const struct config *config = builder->config;
+	struct expression verdict = simple(config->monitor ? EXPRESSION_ACCEPT : EXPRESSION_DROP);
 
 	ADD_RULE(chain, simple(EXPRESSION_COUNTER));
+	ADD_RULE(chain,
+		(struct expression){.kind = EXPRESSION_OVER_LIMIT,
+			.rate = NOTED_RATE,
+			.per = 1,
+			.burst = NOTED_RATE},
+		verdict);
 	if (config->log_rate > 0) {
 		char prefix[COMMENT_MAX];
 
@@ -409,7 +416,8 @@ static void add_reject_rules(struct builder *builder, struct chain *chain, size_
 		ADD_RULE(chain,
 			(struct expression){.kind = EXPRESSION_LIMIT,
 				.rate = config->log_rate,
-				.per = config->log_rate_unit},
+				.per = config->log_rate_unit,
+				.burst = LOG_BURST},
 			(struct expression){
 				.kind = EXPRESSION_LOG, .prefix = copy(builder, prefix)});
 	}
@@ -417,7 +425,7 @@ static void add_reject_rules(struct builder *builder, struct chain *chain, size_
 		ADD_RULE(chain,
 			of_set(EXPRESSION_UPDATE_SADDR,
 				set_index(builder, SET_REJECTED, service, (enum family)family)));
-	ADD_RULE(chain, simple(config->monitor ? EXPRESSION_ACCEPT : EXPRESSION_DROP));
+	ADD_RULE(chain, verdict);
 }
 
 static struct chain *add_chain(struct builder *builder, const char *name, size_t rules_max)

@@ -1176,8 +1176,11 @@ static int run_expression(struct nftnl_expr *expr, void *context)
 
 		memset(to, 0, 4);
 		*to = way->packet->reply;
-	} else if (strcmp(kind, "counter") != 0 && strcmp(kind, "limit") != 0 &&
-		   strcmp(kind, "log") != 0) {
+	} else if (strcmp(kind, "limit") == 0) {
+		/* Nobody floods here: no limit is ever spent. */
+		way->matches =
+			!(nftnl_expr_get_u32(expr, NFTNL_EXPR_LIMIT_FLAGS) & NFT_LIMIT_F_INV);
+	} else if (strcmp(kind, "counter") != 0 && strcmp(kind, "log") != 0) {
 		abort();
 	}
 	return 0;

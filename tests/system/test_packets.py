@@ -276,14 +276,16 @@ class Kinds(PacketCase):
         self.sync(LISTED + "replies: accept\n")
         self.check("replies: accept")
 
-    def flood(self, count):
-        """Spoofed sources of both families, each once."""
+    def flood(self, count, slowly=False):
+        """Spoofed sources of both families, each once; slowly: so that each is noted."""
         datagram4 = packets.udp(ROGUE4, PBX4, b"flood")
         datagram6 = packets.ipv6("2001:db8:f::", PBX6, packets.udp(ROGUE6, PBX6, b"flood"))
         for number in range(count):
             source = "%d.%d.%d.%d" % (11 + (number >> 16), number >> 8 & 255, number & 255, 9)
             self.wire.send([packets.ipv4(source, PBX4, datagram4, ttl=2),
                             datagram6[:20] + struct.pack("!I", number) + datagram6[24:]])
+            if slowly and number % 40 == 39:
+                time.sleep(0.008)
 
     def test_rejected_set_full(self):
         """Neither a full set of rejected sources nor a spent log limit lets anything through."""
@@ -293,12 +295,38 @@ class Kinds(PacketCase):
             if item.get("set", {}).get("name") in ("sip_rejected4", "sip_rejected6"):
                 sizes[item["set"]["name"]] = item["set"]["size"]
         self.assertEqual(len(sizes), 2)
-        self.flood(max(sizes.values()) + 4000)
+        self.flood(max(sizes.values()) + 4000, slowly=True)
         for name, size in sizes.items():
             self.assertEqual(len(self.net.pbx.elements(name)), size, name + " is not full")
         self.check("full")
         self.assertNotIn(ROGUE4, self.net.pbx.elements("sip_rejected4"))
         self.assertNotIn(ROGUE6, self.net.pbx.elements("sip_rejected6"))
+
+    def test_flood(self):
+        """What is too much to write its sources down is dropped and counted like the rest."""
+        datagram = packets.udp(ROGUE4, PBX4, b"flood:v4", sum_it=False)
+        count = 40000
+
+        def dropped():
+            return next(expression["counter"]["packets"] for item in self.net.pbx.nft_json(
+                "list", "chain", "inet", "sipfence", "sip_reject") if "rule" in item
+                        for expression in item["rule"]["expr"] if "counter" in expression)
+        self.wire.send([packets.ipv4(
+            ROGUE4, PBX4, packets.udp(ROGUE4, PBX4, b"open:v4", sum_it=False))])
+        self.assertEqual(self.listener.names("open"), {"v4"})
+        self.sync(LISTED)
+        flood = [packets.ipv4("11.0.%d.%d" % (number >> 6 & 127, number & 63), PBX4, datagram)
+                 for number in range(count)]
+        begin = time.monotonic()
+        self.wire.send(flood)
+        seconds = time.monotonic() - begin
+        self.assertLess(seconds, 2, "that was no flood")
+        self.assertEqual(self.listener.names("flood"), set())
+        self.assertEqual(dropped(), count)
+        noted = sum(source["packets"] for source in self.net.pbx.elements("sip_rejected4").values())
+        self.assertGreater(noted, 1000)
+        self.assertLess(noted, 10000 + 10000 * seconds + 1)
+        self.check_open("phone", PHONE4, PHONE6, False)
 
     def test_local_by_policy(self):
         """Addresses that are this machine's by a routing rule only, as in VRFs, are guarded too."""
