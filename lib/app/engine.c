@@ -164,7 +164,8 @@ int engine_start(struct engine *engine, const struct moment *now, struct error *
 	result = disk_open(&engine->disk, error);
 	if (result == 0)
 		result = kernel_open(&engine->kernel, error);
-	if (result == 0)
+	/* Not while an owned table is made: the kernel would announce each element to us. */
+	if (result == 0 && !engine->config->lock)
 		result = engine_watch_open(engine, error);
 	/* Before the addresses are read for the first time. */
 	if (result == 0)

@@ -82,8 +82,10 @@ void engine_servers_changed(struct engine *engine, const struct moment *now);
 
 /*
  * Asks names at once (names: normalised; none: all of them, and compares the kernel's table too).
- * When all of them have an outcome engine_refreshed() turns true for the ticket. -ENOENT: no such
- * name, which is in `error`; -EBUSY: too many wait.
+ * A question that is under way is asked once more when it is answered, since that answer may be
+ * older than the wish. When all of them have an outcome engine_refreshed() turns true for the
+ * ticket. -ENOENT: no such name, which is in `error` (the others are asked all the same); -EBUSY:
+ * too many wait.
  */
 int engine_refresh(struct engine *engine, const char *const *names, size_t count,
 	const struct moment *now, uint64_t *ret_ticket, struct error *error);

@@ -129,7 +129,7 @@ int engine_install(struct engine *engine, struct error *error)
 int engine_change_table(struct engine *engine, struct cycle *fresh, struct error *error)
 {
 	struct kernel_watch *watch = NULL;
-	int result = kernel_watch_open(&watch, fresh->config, error);
+	int result = fresh->lock ? 0 : kernel_watch_open(&watch, fresh->config, error);
 
 	if (result == 0)
 		result = apply(engine, fresh, error);
@@ -157,6 +157,17 @@ static int make_ledger(struct engine *engine)
 		cycle->config, cycle->roster, engine->skeleton, &cycle->allowlist, &engine->ledger);
 }
 
+/* The kernel has no owned tables after all: what others did until now nobody has seen. */
+static void watch_late(struct engine *engine)
+{
+	struct error error = {0};
+
+	if (engine_watch_open(engine, &error) < 0)
+		engine_put_off(engine, &error);
+	else
+		engine_doubt(engine);
+}
+
 void engine_take_stock(struct engine *engine)
 {
 	struct cycle *cycle = &engine->cycle;
@@ -176,6 +187,8 @@ void engine_take_stock(struct engine *engine)
 	cycle_relax(cycle);
 	if (cycle->lock)
 		engine->watch = kernel_watch_close(engine->watch);
+	else if (!engine->watch)
+		watch_late(engine);
 }
 
 void engine_put_off(struct engine *engine, const struct error *error)

@@ -333,7 +333,10 @@ static void judge_dns(struct engine *engine, size_t question, const struct answe
 /* The question has its outcome, which its lookup knows: when is it asked again? */
 static void settle(struct engine *engine, size_t question, const struct lookup *lookup)
 {
-	enum { OF_THIS_TIME = QUESTION_ASKED | QUESTION_HEARD | QUESTION_EARLY | QUESTION_SETTLED };
+	enum {
+		OF_THIS_TIME = QUESTION_ASKED | QUESTION_HEARD | QUESTION_EARLY | QUESTION_SETTLED |
+			       QUESTION_AGAIN
+	};
 	struct question_index *index = &engine->index;
 	struct rhythm rhythm = rhythm_of(engine);
 	uint8_t flags = index->flags[question];
@@ -344,11 +347,15 @@ static void settle(struct engine *engine, size_t question, const struct lookup *
 	index->flags[question] = (uint8_t)(flags & ~OF_THIS_TIME);
 	if (answered)
 		index->flags[question] |= QUESTION_SETTLED;
+	engine_learned(engine);
+	if (answered && flags & QUESTION_AGAIN) {
+		schedule_set(&index->questions, question, engine->now_ms);
+		return;
+	}
 	schedule_set(&index->questions, question,
 		!answered && flags & QUESTION_EARLY ? soon(engine) : engine->now_ms + delay);
 	engine_end_ticket(engine, index->tickets[question]);
 	index->tickets[question] = 0;
-	engine_learned(engine);
 }
 
 static void take_for_host(
@@ -513,7 +520,7 @@ void engine_drop_resolver(struct engine *engine)
 	for (size_t i = 0; i < question_count(&engine->index); i++) {
 		if (!(engine->index.flags[i] & QUESTION_ASKED))
 			continue;
-		engine->index.flags[i] &= (uint8_t)~QUESTION_ASKED;
+		engine->index.flags[i] &= (uint8_t) ~(QUESTION_ASKED | QUESTION_AGAIN);
 		schedule_set(&engine->index.questions, i, engine->now_ms);
 	}
 }

@@ -13,7 +13,11 @@ static void want(struct engine *engine, size_t question, uint64_t ticket, size_t
 		index->tickets[question] = ticket;
 		++*outstanding;
 	}
-	if (!(index->flags[question] & QUESTION_ASKED))
+	/* The answers of many come in a wave, as after the start. */
+	index->flags[question] &= (uint8_t)~QUESTION_SETTLED;
+	if (index->flags[question] & QUESTION_ASKED)
+		index->flags[question] |= QUESTION_AGAIN;
+	else
 		schedule_set(&index->questions, question, engine->now_ms);
 }
 

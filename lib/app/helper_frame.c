@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +125,10 @@ static _Noreturn void run(
 	/* Under a unit it has the daemon's user, who must not reach into its memory. */
 	prctl(PR_SET_DUMPABLE, 0);
 	setsid();
+#ifdef __GLIBC__
+	/* What the daemon has freed, and uses again, would stay here as a copy. */
+	malloc_trim(0);
+#endif
 	frame.socket = set_descriptors(socket);
 	frame.signals = set_signals();
 	if (frame.socket < 0 || frame.signals < 0 || chdir("/") < 0)

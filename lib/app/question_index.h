@@ -18,10 +18,11 @@
 
 enum question_flag {
 	QUESTION_ASKED = 1,   /* the resolver has it */
-	QUESTION_SETTLED = 2, /* its last outcome was an answer, in this run */
+	QUESTION_SETTLED = 2, /* its last outcome was an answer, in this run, and in its own time */
 	QUESTION_ODD = 4,     /* tells the last time it was asked from the time before */
 	QUESTION_HEARD = 8,   /* while it is asked, an answer to the time before has come */
 	QUESTION_EARLY = 16,  /* it was asked before DNS came back: its failure says little */
+	QUESTION_AGAIN = 32,  /* a refresh has come while it is asked: an answer may be older */
 };
 
 struct question_index {

@@ -683,8 +683,9 @@ static void refresh(struct year *year)
 	year_remember(year, "refresh");
 	if (engine_refresh(year->machine.engine, NULL, 0, &now, &ticket, &error) < 0)
 		year_complain(year, "the refresh is refused: %s", error.what);
-	/* The longest question takes its budget, and a new target one more. */
-	machine_run(&year->machine, 11 * SECOND);
+	/* The longest question takes its budget, one that was under way two, and a new target one.
+	 */
+	machine_run(&year->machine, 16 * SECOND);
 	if (!engine_refreshed(year->machine.engine, ticket))
 		year_complain(year, "a refresh does not end");
 }
