@@ -435,7 +435,7 @@ bool scalar_country(struct reader *reader, const yaml_node_t *node, char *buffer
 {
 	char code[COUNTRY_SIZE] = "";
 
-	for (size_t i = 0; i < node_length(node) && node_length(node) == 2; i++) {
+	for (size_t i = 0; i < COUNTRY_SIZE - 1 && node_length(node) == COUNTRY_SIZE - 1; i++) {
 		char c = node_text(node)[i];
 		if (c >= 'a' && c <= 'z')
 			code[i] = (char)(c - 'a' + 'A');

@@ -77,12 +77,19 @@ struct history *history_free(struct history *history)
 
 /* --- What is had --- */
 
+/* Of a table in memory alone: eight bytes at a time. */
 static uint64_t mix(uint64_t hash, const void *data, size_t length)
 {
 	const unsigned char *bytes = data;
 
-	for (size_t i = 0; i < length; i++)
-		hash = (hash ^ bytes[i]) * 0x100000001b3;
+	for (size_t i = 0; i < length; i += sizeof(uint64_t)) {
+		size_t left = length - i;
+		uint64_t word = 0;
+
+		memcpy(&word, bytes + i, left < sizeof(word) ? left : sizeof(word));
+		hash = (hash ^ word) * 0x9e3779b97f4a7c15;
+		hash ^= hash >> 32;
+	}
 	return hash;
 }
 
@@ -93,8 +100,7 @@ static uint64_t hash_of(
 
 	hash = mix(hash, id, strlen(id) + 1);
 	hash = mix(hash, host, strlen(host));
-	hash = mix(hash, prefix->addr.bytes, sizeof(prefix->addr.bytes));
-	return hash ^ hash >> 32;
+	return mix(hash, prefix->addr.bytes, sizeof(prefix->addr.bytes));
 }
 
 static bool is_of(const struct history_entry *entry, const struct history_line *line)

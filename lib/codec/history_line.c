@@ -103,27 +103,28 @@ static bool digits(const char *at, int count, int most, int *ret_number)
 	return number <= most;
 }
 
+static int days_in(int year, int month)
+{
+	static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+	bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+
+	return days[month - 1] + (month == 2 && leap);
+}
+
 static bool parse_time(const char *at, size_t length, int64_t *ret_when)
 {
-	static const char form[] = "dddd-dd-ddTdd:dd:ddZ";
-	int year, month, day, hour, minute, second, real_year, real_month, real_day;
-	int64_t days;
+	int year, month, day, hour, minute, second;
 
-	if (length != TIME_LENGTH)
+	if (length != TIME_LENGTH || at[4] != '-' || at[7] != '-' || at[10] != 'T' ||
+		at[13] != ':' || at[16] != ':' || at[19] != 'Z')
 		return false;
-	for (int i = 0; i < TIME_LENGTH; i++) {
-		if (form[i] != 'd' && at[i] != form[i])
-			return false;
-	}
 	if (!digits(at, 4, 9999, &year) || !digits(at + 5, 2, 12, &month) ||
 		!digits(at + 8, 2, 31, &day) || !digits(at + 11, 2, 23, &hour) ||
 		!digits(at + 14, 2, 59, &minute) || !digits(at + 17, 2, 59, &second) || month < 1 ||
 		day < 1)
 		return false;
-	days = days_of(year, month, day);
-	date_of(days, &real_year, &real_month, &real_day);
-	*ret_when = days * DAY + hour * 3600 + minute * 60 + second;
-	return real_day == day && real_month == month; /* no 31st of April */
+	*ret_when = days_of(year, month, day) * DAY + hour * 3600 + minute * 60 + second;
+	return day <= days_in(year, month);
 }
 
 /* --- Printing --- */

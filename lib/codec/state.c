@@ -648,11 +648,12 @@ static bool parse_line(struct parser *parser, struct line *line)
 		bool (*parse)(struct parser *, struct line *);
 		bool of_host, of_srv;
 	} kinds[] = {
+		/* What there is most of stands first. */
+		{"lookup", parse_lookup, true, false},
+		{"host", parse_host, false, false},
 		{"clock", parse_clock, false, false},
 		{"table", parse_table, false, false},
 		{"enforced", parse_enforced, false, false},
-		{"host", parse_host, false, false},
-		{"lookup", parse_lookup, true, false},
 		{"changes", parse_changes, true, false},
 		{"retired", parse_retired, true, false},
 		{"srv", parse_srv, false, false},
@@ -721,12 +722,17 @@ static int compare_srvs(const void *a, const void *b)
 static void sort_hosts(struct saved_state *state)
 {
 	size_t kept = 0;
+	bool sorted = true;
 
 	if (state->host_count == 0)
 		return;
-	for (size_t i = 0; i < state->host_count; i++)
+	for (size_t i = 0; i < state->host_count; i++) {
 		state->hosts[i].order = i;
-	qsort(state->hosts, state->host_count, sizeof(*state->hosts), compare_hosts);
+		sorted &= i == 0 || compare_hosts(&state->hosts[i - 1], &state->hosts[i]) < 0;
+	}
+	/* As state_print() has them, but for what a journal has added. */
+	if (!sorted)
+		qsort(state->hosts, state->host_count, sizeof(*state->hosts), compare_hosts);
 	for (size_t i = 0; i < state->host_count; i++) {
 		if (kept == 0 ||
 			state->hosts[kept - 1].fingerprint != state->hosts[i].fingerprint ||
@@ -845,23 +851,17 @@ struct saved_state *state_free(struct saved_state *state)
 	return NULL;
 }
 
-/* The record of that name under that guard, else of its question, else any of it, else NULL. */
-static const struct saved_host *find_host(
-	const struct saved_state *state, const struct host *wanted, uint64_t fingerprint)
+/* The record of that name under that guard, else of its question, else any of it, else NULL. All
+ * before `*first` are of names that come before this one. */
+static const struct saved_host *find_host(const struct saved_state *state, size_t *first,
+	const struct host *wanted, uint64_t fingerprint)
 {
 	const struct saved_host *found = NULL;
 	const char *host = wanted->name;
-	size_t low = 0, high = state->host_count;
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (strcmp(state->hosts[middle].host.name, host) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	for (size_t i = low; i < state->host_count; i++) {
+	while (*first < state->host_count && strcmp(state->hosts[*first].host.name, host) < 0)
+		++*first;
+	for (size_t i = *first; i < state->host_count; i++) {
 		if (strcmp(state->hosts[i].host.name, host) != 0)
 			break;
 		if (state->hosts[i].fingerprint == fingerprint)
@@ -876,10 +876,13 @@ static const struct saved_host *find_host(
 int state_restore_hosts(const struct saved_state *state, const struct config *config,
 	const struct surroundings *around, struct roster *roster, int64_t now)
 {
+	size_t first = 0;
+
+	/* Both are sorted by name. */
 	for (size_t i = 0; i < roster->host_count; i++) {
 		struct host *host = &roster->hosts[i];
 		const struct guard *guard = &config->guards[host->guard];
-		const struct saved_host *saved = find_host(state, host, guard->fingerprint);
+		const struct saved_host *saved = find_host(state, &first, host, guard->fingerprint);
 
 		if (!saved)
 			continue;

@@ -331,7 +331,7 @@ static void clear_host_bits(struct prefix *prefix)
 {
 	size_t size = addr_size(prefix->addr.family);
 
-	for (size_t i = 0; i < size; i++) {
+	for (size_t i = prefix->length / 8; i < size; i++) {
 		unsigned bit = (unsigned)i * 8;
 
 		if (bit >= prefix->length)

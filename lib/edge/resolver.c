@@ -54,7 +54,7 @@ enum {
 
 	REFUSAL_IN_FLIGHT = 50, /* with fewer under way, REFUSED does not mean "too many" */
 
-	QUIET_LEAST_MS = 10,
+	QUIET_LEAST_MS = 5,
 
 	IDS_DRAWN = 128, /* at once: 256 bytes are what getrandom() gives whole */
 
@@ -162,7 +162,9 @@ struct resolver {
 	uint16_t ids[IDS_DRAWN]; /* the last `id_count` are not used yet */
 	size_t id_count;
 
-	int64_t answered_ms; /* when the last question was answered by a server; 0: none was */
+	/* When the last question was sent the first time, and when the last one was answered by a
+	 * server; 0: none was. */
+	int64_t sent_ms, answered_ms;
 
 	struct resolver_stats stats;
 	struct dns_scratch scratch;
@@ -781,6 +783,8 @@ static int question_send(struct resolver *r, struct question *question, int64_t 
 	result = channel_choose(r, server, &channel);
 	if (result)
 		return result;
+	if (first)
+		r->sent_ms = now;
 	question->waiting++;
 	*attempt = (struct attempt){
 		.question = question,
@@ -1204,13 +1208,16 @@ size_t resolver_unanswered(const struct resolver *r)
 
 int resolver_quiet_in_ms(const struct resolver *r)
 {
-	int64_t usual = (r->pace.round_trip + 4 * r->pace.deviation) / 1000 + 1, left;
+	int64_t silence = r->pace.round_trip / 4000, end, left;
 
 	if (r->queue.count || r->again_count || !r->answered_ms || !resolver_unanswered(r))
 		return -1;
-	if (usual < QUIET_LEAST_MS)
-		usual = QUIET_LEAST_MS;
-	left = r->answered_ms + usual - clock_ms();
+	if (silence < QUIET_LEAST_MS)
+		silence = QUIET_LEAST_MS;
+	end = r->sent_ms + (r->pace.round_trip + 2 * r->pace.deviation) / 1000;
+	if (end < r->answered_ms + silence)
+		end = r->answered_ms + silence;
+	left = end - clock_ms();
 	return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
 }
 

@@ -81,9 +81,10 @@ int resolver_dispatch(struct resolver *resolver, struct error *error);
 /* Questions that have not had their first answer, queued ones included. */
 size_t resolver_unanswered(const struct resolver *resolver);
 /*
- * All questions have been sent, some were answered, and it has been silent for longer than answers
- * take here: what is left is slow, failing or silent. Returns in how many milliseconds that will be
- * so if nothing comes; 0: it is so; -1: there is more to send, or nothing was answered.
+ * All questions have been sent, some were answered, the others wait for longer than answers take
+ * here, and no more come: what is left is slow, failing or silent. Returns in how many milliseconds
+ * that will be so if nothing comes; 0: it is so; -1: there is more to send, or nothing was
+ * answered.
  */
 int resolver_quiet_in_ms(const struct resolver *resolver);
 struct resolver_stats resolver_stats(const struct resolver *resolver);

@@ -101,6 +101,54 @@ static void test_lines_as_the_manual_has_them(void **state)
 	}
 }
 
+/* Each day that there is, and no other. */
+static void test_days_of_the_calendar(void **state)
+{
+	static const struct {
+		int year, days;
+	} years[] = {{0, 366}, {1900, 365}, {2000, 366}, {2023, 365}, {2024, 366}, {9999, 365}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(years) / sizeof(years[0]); i++) {
+		int64_t last = INT64_MIN;
+		int days = 0;
+
+		for (int day = 0; day < 14 * 40; day++) {
+			char buffer[HISTORY_LINE_MAX], words[64];
+			struct history_line line;
+			struct text text = {0};
+			int length =
+				snprintf(words, sizeof(words), "%04d-%02d-%02dT23:59:59Z end\n",
+					years[i].year, day / 40, day % 40);
+
+			if (!history_parse_line(words, (size_t)length - 1, buffer, &line))
+				continue;
+			assert_true(++days == 1 || line.when == last + 86400);
+			last = line.when;
+			history_print_line(&line, &text);
+			assert_string_equal(text_string(&text), words);
+			text_free(&text);
+		}
+		assert_int_equal(days, years[i].days);
+	}
+}
+
+static void test_words_that_need_escapes(void **state)
+{
+	char buffer[HISTORY_LINE_MAX];
+	struct history_line line = who(HISTORY_GAINED, T, " a\\ b\x01\xff\\", "203.0.113.7"), again;
+	struct text text = {0};
+
+	(void)state;
+	history_print_line(&line, &text);
+	assert_string_equal(text_string(&text),
+		"2026-11-22T10:00:00Z gained extension \\x20a\\x5c\\x20b\\x01\\xff\\x5c "
+		"home.example A 203.0.113.7\n");
+	assert_true(history_parse_line(text.data, text.length - 1, buffer, &again));
+	assert_string_equal(again.id, line.id);
+	text_free(&text);
+}
+
 static void test_nonsense_is_no_line(void **state)
 {
 	static const char *const lines[] = {
@@ -114,6 +162,11 @@ static void test_nonsense_is_no_line(void **state)
 		"2026-11-22T10:00:00 run",
 		"2026-11-22 10:00:00Z run",
 		"2026-02-29T10:00:00Z run",
+		"1900-02-29T10:00:00Z run",
+		"2026-04-31T10:00:00Z run",
+		"2026-11-00T10:00:00Z run",
+		"2026-11-22T10:00.00Z run",
+		"2026-11-22T10:00:00z run",
 		"2026-13-01T10:00:00Z run",
 		"2026-11-22T24:00:00Z run",
 		"2026-11-22T10:00:60Z run",
@@ -641,6 +694,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lines_as_the_manual_has_them),
+		cmocka_unit_test(test_days_of_the_calendar),
+		cmocka_unit_test(test_words_that_need_escapes),
 		cmocka_unit_test(test_nonsense_is_no_line),
 		cmocka_unit_test(test_times_of_all_centuries),
 		cmocka_unit_test(test_ids_of_any_bytes),
