@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,8 @@ struct init {
 	struct asterisk_inventory inventory;
 	struct interface_subnet *subnets;
 	size_t subnet_count;
-	struct text files; /* that were read */
+	struct text files;			    /* that were read */
+	char folder[PATH_MAX], main_file[PATH_MAX]; /* of Asterisk, where --from names another */
 	struct text config;
 	struct first_config_counts counts;
 	struct error error;
@@ -100,48 +102,114 @@ static int verify(struct init *init)
 	return result;
 }
 
+/* The commands that follow have to find what --from has found. */
+static void find_folder(struct init *init)
+{
+	char usual[PATH_MAX];
+	int length;
+
+	if (!init->invocation->from || !realpath(init->invocation->from, init->folder) ||
+		(realpath(ASTERISK_FOLDER, usual) && strcmp(usual, init->folder) == 0) ||
+		strcmp(init->folder, ASTERISK_FOLDER) == 0) {
+		init->folder[0] = '\0';
+		return;
+	}
+	length = snprintf(
+		init->main_file, sizeof(init->main_file), "%s/asterisk.conf", init->folder);
+	if (length >= (int)sizeof(init->main_file) || access(init->main_file, F_OK) < 0)
+		init->main_file[0] = '\0';
+}
+
 static int make(struct init *init)
 {
+	struct first_config_origin origin = {0};
 	int result = read_asterisk(init);
 
+	find_folder(init);
+	origin.files = init->files.length ? text_string(&init->files) : NULL;
+	origin.folder = init->folder[0] ? init->folder : NULL;
+	origin.main_file = init->main_file[0] ? init->main_file : NULL;
 	if (result == 0)
 		result = interfaces_list(&init->subnets, &init->subnet_count, &init->error);
 	if (result < 0)
 		return result;
-	first_config_print(&init->inventory, init->files.length ? text_string(&init->files) : NULL,
-		init->subnets, init->subnet_count, &init->config, &init->counts);
+	first_config_print(&init->inventory, &origin, init->subnets, init->subnet_count,
+		&init->config, &init->counts);
 	if (init->config.failed || init->files.failed)
 		return error_no_memory(&init->error);
 	return verify(init);
 }
 
-static void print_steps(const struct init *init)
+/* " -c '/srv/a b.yaml'", for a shell. */
+static void put_option(const char *option, const char *value, struct text *text)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789_./+,:@%-";
+
+	text_printf(text, " %s ", option);
+	if (value[strspn(value, plain)] == '\0') {
+		text_puts(text, value);
+		return;
+	}
+	text_puts(text, "'");
+	for (; *value; value++)
+		text_printf(text, *value == '\'' ? "'\\''" : "%c", *value);
+	text_puts(text, "'");
+}
+
+/* The options as they were given: without them the next commands would look elsewhere. */
+static void put_options(const struct invocation *invocation, struct text *text)
+{
+	if (strcmp(invocation->config_path, "/etc/sipfence/sipfence.yaml") != 0)
+		put_option("-c", invocation->config_path, text);
+	if (strcmp(invocation->state_dir, "/var/lib/sipfence") != 0)
+		put_option("--state-dir", invocation->state_dir, text);
+	if (strcmp(invocation->run_dir, "/run/sipfence") != 0)
+		put_option("--run-dir", invocation->run_dir, text);
+}
+
+static void print_counts(const struct init *init)
 {
 	const struct first_config_counts *counts = &init->counts;
-	bool usual = strcmp(init->invocation->config_path, "/etc/sipfence/sipfence.yaml") == 0;
-	const char *path = init->invocation->config_path;
-	struct text option = {0};
 
-	if (!usual)
-		text_printf(&option, " -c %s", path);
 	printf("%s was written: %zu extension%s, %zu local subnet%s, %zu trunk%s in comments; "
 	       "mode monitor\n",
-		path, counts->extensions, words_plural((int64_t)counts->extensions),
-		counts->subnets, words_plural((int64_t)counts->subnets), counts->peers,
+		init->invocation->config_path, counts->extensions,
+		words_plural((int64_t)counts->extensions), counts->subnets,
+		words_plural((int64_t)counts->subnets), counts->peers,
 		words_plural((int64_t)counts->peers));
 	if (counts->left_out > 0)
 		printf("%zu extension%s left out: letters, digits and ._+-*#@!~ are allowed\n",
 			counts->left_out, counts->left_out == 1 ? " was" : "s were");
+}
+
+static void print_steps(const struct init *init)
+{
+	struct text options = {0};
+	const char *given;
+
+	put_options(init->invocation, &options);
+	given = text_string(&options);
+	print_counts(init);
 	printf("\nNext:\n"
-	       "  1. edit it: the names of the remote phones, your subnets, your trunks\n"
-	       "  2. sipfence%s check\n"
+	       "  1. edit it: the names of the remote phones, your subnets, your trunks\n");
+	if (init->counts.subnets == 0)
+		printf("     This machine is in no private network that desk phones could be in: until "
+		       "local-subnets\n"
+		       "     has one, nobody gets in who is `local`.\n");
+	printf("  2. sipfence%s check\n"
 	       "  3. sipfence%s doctor            what is wrong around it, and how to mend it\n"
-	       "  4. sipfence%s sync --dry-run    resolves the names, changes nothing\n"
-	       "  5. systemctl enable --now sipfence, or sipfence%s run; nobody is dropped yet\n"
-	       "  6. after a day: sipfence%s status, list who is missing, then mode: enforce\n",
-		text_string(&option), text_string(&option), text_string(&option),
-		text_string(&option), text_string(&option));
-	text_free(&option);
+	       "  4. sipfence%s sync --dry-run    resolves the names, changes nothing\n",
+		given, given, given);
+	/* The unit knows the usual places alone. */
+	printf(options.length == 0
+			? "  5. systemctl enable --now sipfence%s; nobody is dropped yet\n"
+			: "  5. sipfence%s run             in the foreground; nobody is dropped yet\n",
+		options.length == 0 ? ", or sipfence run" : given);
+	printf("  6. after a day: sipfence%s status, list who is missing, then mode: enforce, and\n"
+	       "     sipfence%s reload\n",
+		given, given);
+	text_free(&options);
 }
 
 static int say_exists(const struct invocation *invocation)

@@ -438,23 +438,40 @@ static bool take_trunk(struct asterisk_inventory *to, const struct asterisk_conf
 	return found;
 }
 
-static void read_auth(const struct asterisk_section *auth, struct asterisk_phone *phone)
+/* `first`: no other section of the endpoint's was read before. */
+static void read_auth(const struct asterisk_section *auth, bool first, struct asterisk_phone *phone)
 {
 	const struct asterisk_setting *type = asterisk_conf_get(auth, "auth_type");
 	const struct asterisk_setting *password = asterisk_conf_get(auth, "password");
-	bool first = !phone->secret_path || phone->open;
+	size_t length = password ? strlen(password->value) : 0;
 
-	if (type &&
-		(strcasecmp(type->value, "md5") == 0 || strcasecmp(type->value, "digest") == 0) &&
-		!password) {
+	/* Hashes, OAuth, …: there is a secret, and no length to tell. */
+	if (type && strcasecmp(type->value, "userpass") != 0 && !password) {
 		phone->hashed = true;
-		phone->open = false;
 		return;
 	}
-	if (password && (first || strlen(password->value) < phone->secret_length))
-		take_secret(phone, password);
-	else if (!password && first)
-		phone->secret_line = auth->line;
+	if (!first && length >= phone->secret_length)
+		return;
+	phone->secret_length = length;
+	phone->secret_path = password ? password->file : auth->file;
+	phone->secret_line = password ? password->line : auth->line;
+}
+
+/* The sections that `auth` of an endpoint names; conf NULL: there are none. */
+static void read_auths(const struct asterisk_conf *conf, const struct asterisk_setting *auth,
+	struct asterisk_phone *phone)
+{
+	size_t found = 0;
+
+	phone->open = !auth || !auth->value[0];
+	for (size_t i = 0; !phone->open && conf && i < conf->count; i++) {
+		const struct asterisk_section *section = &conf->sections[i];
+
+		if (has_type(section, "auth") && lists(auth->value, section->name))
+			read_auth(section, found++ == 0, phone);
+	}
+	if (!phone->open && found == 0)
+		phone->unseen = auth->value;
 }
 
 static void take_endpoint(struct asterisk_inventory *to, const struct asterisk_conf *conf,
@@ -466,7 +483,6 @@ static void take_endpoint(struct asterisk_inventory *to, const struct asterisk_c
 		.file = ASTERISK_PJSIP_CONF,
 		.path = endpoint->file,
 		.line = endpoint->line,
-		.open = true,
 		.secret_path = endpoint->file,
 		.secret_line = endpoint->line,
 		.secret_key = "password",
@@ -480,11 +496,7 @@ static void take_endpoint(struct asterisk_inventory *to, const struct asterisk_c
 	if (take_trunk(to, conf, endpoint))
 		return;
 	read_permits(endpoint, "", &phone);
-	for (size_t i = 0; auth && i < conf->count; i++) {
-		if (has_type(&conf->sections[i], "auth") &&
-			lists(auth->value, conf->sections[i].name))
-			read_auth(&conf->sections[i], &phone);
-	}
+	read_auths(conf, auth, &phone);
 	add_phone(to, &phone);
 }
 
@@ -523,13 +535,16 @@ static void read_pjsip(struct asterisk_inventory *to, const struct asterisk_conf
 
 /* --- pjsip_wizard.conf --- */
 
-static void read_wizard(struct asterisk_inventory *to, const struct asterisk_conf *conf)
+/* `pjsip` may be NULL. */
+static void read_wizard(struct asterisk_inventory *to, const struct asterisk_conf *conf,
+	const struct asterisk_conf *pjsip)
 {
 	for (size_t i = 0; i < conf->count; i++) {
 		const struct asterisk_section *section = &conf->sections[i];
 		const struct asterisk_setting *hosts = asterisk_conf_get(section, "remote_hosts");
 		const struct asterisk_setting *password =
 			asterisk_conf_get(section, "inbound_auth/password");
+		const struct asterisk_setting *auth = asterisk_conf_get(section, "endpoint/auth");
 		struct asterisk_phone phone = {
 			.id = section->name,
 			.file = ASTERISK_PJSIP_WIZARD_CONF,
@@ -557,11 +572,14 @@ static void read_wizard(struct asterisk_inventory *to, const struct asterisk_con
 			continue;
 		}
 		read_permits(section, "endpoint/", &phone);
-		if (password)
-			take_secret(&phone, password);
-		if (asterisk_conf_get(section, "inbound_auth/md5_cred")) {
-			phone.hashed = true;
+		/* Without accepts_auth the wizard makes no section for the password. */
+		if (is_on(section, "accepts_auth")) {
+			if (password)
+				take_secret(&phone, password);
 			phone.open = false;
+			phone.hashed = asterisk_conf_get(section, "inbound_auth/md5_cred") != NULL;
+		} else {
+			read_auths(pjsip, auth, &phone);
 		}
 		add_phone(to, &phone);
 	}
@@ -579,7 +597,8 @@ int asterisk_inventory_make(const struct asterisk_conf *const confs[ASTERISK_FIL
 	if (confs[ASTERISK_PJSIP_CONF])
 		read_pjsip(&inventory, confs[ASTERISK_PJSIP_CONF]);
 	if (confs[ASTERISK_PJSIP_WIZARD_CONF])
-		read_wizard(&inventory, confs[ASTERISK_PJSIP_WIZARD_CONF]);
+		read_wizard(
+			&inventory, confs[ASTERISK_PJSIP_WIZARD_CONF], confs[ASTERISK_PJSIP_CONF]);
 	for (int i = 0; i < ASTERISK_FILE_COUNT; i++)
 		inventory.not_followed += confs[i] ? confs[i]->unknown : 0;
 	if (inventory.failed) {

@@ -22,11 +22,14 @@ struct asterisk_phone {
 	enum asterisk_file file; /* its kind */
 	const char *path;	 /* of its section's head */
 	size_t line;
-	bool bound;  /* it has a deny, a permit or an acl that Asterisk obeys */
-	bool local;  /* its permits, or its fixed host, are private, and the rest is denied */
-	bool open;   /* it needs no password */
-	bool hashed; /* its password stands there as a hash: its length is not known */
-	size_t secret_length;	 /* characters; of the shortest, if it has several */
+	bool bound; /* it has a deny, a permit or an acl that Asterisk obeys */
+	bool local; /* its permits, or its fixed host, are private, and the rest is denied */
+	bool open;  /* nothing of what was read asks it for a password */
+	/* The section of pjsip's that has its password, and that none of the files has: whether it
+	 * needs one is not known. NULL: no such matter. */
+	const char *unseen;
+	bool hashed;		 /* its password stands there as a hash: its length is not known */
+	size_t secret_length;	 /* characters; of the shortest, if it has several; 0: empty */
 	const char *secret_path; /* where the password, or its lack, is */
 	size_t secret_line;
 	const char *secret_key; /* "secret", "password", "inbound_auth/password" */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "doctor.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -38,9 +39,8 @@ static void check_guests(const struct asterisk_inventory *inventory, struct find
 			print_place(inventory->anonymous_path, inventory->anonymous_line, place));
 	if (reject->known && !reject->on)
 		findings_add_plain(findings, FINDING_PROBLEM, "asterisk-reject",
-			"chan_sip tells who guesses whether an extension exists "
-			"(alwaysauthreject)",
-			"A scanner then tries passwords of those that exist alone.",
+			"chan_sip tells a scanner which extensions exist (alwaysauthreject is off)",
+			"A scanner then tries passwords only for those that exist.",
 			"alwaysauthreject=yes", print_place(reject->path, reject->line, place));
 }
 
@@ -58,8 +58,8 @@ static void check_ports(const struct asterisk_inventory *inventory, struct findi
 			port->protocol == PROTOCOL_TCP ? "tcp" : "udp",
 			port->path ? "" : " (no port is set)");
 		findings_add_plain(findings, FINDING_NOTE, "asterisk-port", text_string(&what),
-			"Scanners try that one first. sipfence keeps them out; on another port there "
-			"is less to keep out. The phones have to follow.",
+			"Scanners try that one first: on another port there is less to keep out, but all "
+			"phones have to be changed, too.",
 			"another port in bind, bindport or udpbindaddr, and in `services` here",
 			port->path ? print_place(port->path, port->line, place) : "");
 		text_clear(&what);
@@ -130,9 +130,13 @@ static void check_acl(
 			phone->id);
 		text_printf(&change, "%s=%s (sipfence asterisk --write makes it)",
 			asterisk_setup_key(phone->file), name);
-		findings_add_plain(findings, FINDING_NOTE, "asterisk-acl", text_string(&what),
-			"The firewall's list is one for all: from another extension's home one could "
-			"register as this one, if the password is known.",
+		findings_add_plain(findings, config->asterisk.acl ? FINDING_PROBLEM : FINDING_NOTE,
+			"asterisk-acl", text_string(&what),
+			config->asterisk.acl
+				? "Its ACL keeps nobody out: from another extension's home one "
+				  "could register as this one, if the password is known."
+				: "The firewall's list is one for all: from another extension's "
+				  "home one could register as this one, if the password is known.",
 			text_string(&change), place);
 	}
 	findings->failed |= what.failed || change.failed;
@@ -140,27 +144,81 @@ static void check_acl(
 	text_free(&change);
 }
 
-static void check_secret(const struct asterisk_phone *phone, struct findings *findings)
+/* Nothing that was read asks [phone] for a password: what would. */
+static void put_question(const struct asterisk_phone *phone, struct text *text)
+{
+	switch (phone->file) {
+	case ASTERISK_PJSIP_CONF:
+		text_printf(text,
+			"auth=%s, and below it a section: [%s], type=auth, auth_type=userpass, "
+			"username=%s, password=",
+			phone->id, phone->id, phone->id);
+		return;
+	case ASTERISK_PJSIP_WIZARD_CONF:
+		text_printf(text,
+			"accepts_auth=yes, inbound_auth/username=%s, inbound_auth/password=",
+			phone->id);
+		return;
+	default:
+		text_printf(text, "%s=", phone->secret_key);
+	}
+}
+
+/* `whole`: all lines of Asterisk's files could be followed. */
+static void check_secret(const struct asterisk_phone *phone, bool whole, struct findings *findings)
 {
 	struct text what = {0}, change = {0};
+	bool exposed = phone->open || phone->secret_length == 0;
 	char place[PLACE_SIZE];
 
-	if (phone->hashed || (!phone->open && phone->secret_length >= SECRET_MIN))
+	if (phone->hashed || phone->unseen || (!phone->open && phone->secret_length >= SECRET_MIN))
 		return;
 	if (phone->open)
-		text_printf(&what, "[%s] needs no password", phone->id);
+		text_printf(&what, "[%s] needs no password%s", phone->id,
+			whole ? "" : ", as far as Asterisk's files could be followed");
+	else if (exposed)
+		text_printf(&what, "the password of [%s] is empty", phone->id);
 	else
-		text_printf(&what, "the password of [%s] has %zu characters", phone->id,
-			phone->secret_length);
-	text_printf(&change, "%s=%d or more random characters (openssl rand -hex 12)",
-		phone->secret_key, SECRET_MIN);
+		text_printf(&what, "the password of [%s] has %zu character%s", phone->id,
+			phone->secret_length, phone->secret_length == 1 ? "" : "s");
+	if (phone->open)
+		put_question(phone, &change);
+	else
+		text_printf(&change, "%s=", phone->secret_key);
+	text_printf(&change, "%d or more random characters (openssl rand -hex 12)", SECRET_MIN);
 	findings_add_plain(findings, FINDING_PROBLEM, "asterisk-secret", text_string(&what),
-		phone->open ? "Whoever reaches the port can register as it, and call."
-			    : "Short ones are found by trying, and one is enough to run up a bill.",
+		exposed ? "Whoever reaches the port can register as it, and call."
+			: "A short one is found by trying, and one is enough to run up a bill.",
 		text_string(&change), print_place(phone->secret_path, phone->secret_line, place));
 	findings->failed |= what.failed || change.failed;
 	text_free(&what);
 	text_free(&change);
+}
+
+/* Endpoints may have their passwords in a database. */
+static void say_unseen(const struct asterisk_inventory *inventory, struct findings *findings)
+{
+	const struct asterisk_phone *first = NULL;
+	struct text why = {0};
+	size_t count = 0;
+
+	for (size_t i = 0; i < inventory->phone_count; i++) {
+		if (!inventory->phones[i].unseen)
+			continue;
+		first = first ? first : &inventory->phones[i];
+		count++;
+	}
+	if (!first)
+		return;
+	text_printf(&why, "the password of [%s]", first->id);
+	if (count > 1)
+		text_printf(&why, " and of %zu more", count - 1);
+	text_printf(
+		&why, ": there is no section [%s] of type=auth in Asterisk's files", first->unseen);
+	findings_skip(findings, "asterisk-secret", text_string(&why),
+		"see whether it is in a database (sorcery.conf), or a slip of the pen");
+	findings->failed |= why.failed;
+	text_free(&why);
 }
 
 void doctor_asterisk(const struct config *config, const struct asterisk_inventory *inventory,
@@ -168,10 +226,54 @@ void doctor_asterisk(const struct config *config, const struct asterisk_inventor
 {
 	check_guests(inventory, findings);
 	for (size_t i = 0; i < inventory->phone_count; i++)
-		check_secret(&inventory->phones[i], findings);
+		check_secret(&inventory->phones[i], inventory->not_followed == 0, findings);
+	say_unseen(inventory, findings);
 	for (size_t i = 0; i < inventory->phone_count; i++)
 		check_acl(config, &inventory->phones[i], findings);
 	check_ports(inventory, findings);
+}
+
+/* --- Its ACLs, and itself --- */
+
+void doctor_asterisk_acls(
+	const struct config *config, const struct asterisk_setup *setup, struct findings *findings)
+{
+	static const char why[] =
+		"Asterisk has none of sipfence's ACLs, and refuses whoever is bound to one.";
+	const struct asterisk_source *source = &setup->sources[ASTERISK_ACL_CONF];
+	const char *file = config->asterisk.acl_file, *slash = strrchr(source->path, '/');
+	size_t folder = slash ? (size_t)(slash + 1 - source->path) : 0;
+	struct text what = {0}, change = {0}, place = {0};
+
+	text_puts(&place, source->path);
+	if (!setup->included && (source->conf || source->error.code == -ENOENT)) {
+		text_printf(&what, "%s does not include %s", source->path, file);
+		/* Asterisk looks beside acl.conf. */
+		text_printf(&change, "#tryinclude %s",
+			strncmp(file, source->path, folder) == 0 ? file + folder : file);
+		findings_add(
+			findings, FINDING_PROBLEM, "asterisk-acl", &what, why, &change, &place);
+	}
+	if (setup->general) {
+		text_clear(&place);
+		text_puts(&place, source->path);
+		text_printf(&what, "%s has a section [general]", source->path);
+		text_puts(&change, "take out the section [general]");
+		findings_add(findings, FINDING_PROBLEM, "asterisk-acl", &what,
+			"Asterisk then discards all of the file, and refuses whoever is bound to one "
+			"of its ACLs.",
+			&change, &place);
+	}
+	text_free(&what);
+	text_free(&change);
+	text_free(&place);
+}
+
+void doctor_asterisk_down(const struct error *error, struct findings *findings)
+{
+	findings_add_plain(findings, FINDING_PROBLEM, "asterisk-down", error->what,
+		"A change of address does not reach its ACLs, so a phone that has moved is refused.",
+		error->next[0] ? error->next : "systemctl status asterisk", "");
 }
 
 /* --- logger.conf --- */
@@ -191,6 +293,20 @@ static bool logs_security(const char *levels)
 		levels += size + strspn(levels + size, "(");
 	}
 	return false;
+}
+
+void doctor_security_log_missing(const struct config *config, struct findings *findings)
+{
+	struct text what = {0};
+
+	text_printf(&what, "the security log %s is not there", config->asterisk.security_log);
+	findings_add_plain(findings, FINDING_PROBLEM, "asterisk-log", text_string(&what),
+		"sipfence cannot see there who registers as an extension from elsewhere.",
+		"asterisk: {security-log: the file that logger.conf names in the line "
+		"`NAME => security`}",
+		config->path);
+	findings->failed |= what.failed;
+	text_free(&what);
 }
 
 void doctor_asterisk_log(

@@ -58,9 +58,29 @@ static bool is_table_head(
 	return true;
 }
 
-/* In the table's own block: flags that no table of a script may have. nft 1.0.6 prints those of an
- * orphaned owned table as an empty list. */
-static bool has_flags(const char *text, const char *end)
+/* In the table's own block, in front of chains and sets. */
+enum flags {
+	FLAGS_NONE,
+	FLAGS_EMPTY, /* nft 1.0.6 prints those of an orphaned owned table so, and cannot read it */
+	FLAGS_OWNER, /* a table that is gone when the process ends that has made it: nft */
+	FLAGS_OTHER,
+};
+
+static enum flags read_flags(const char *text, const char *end)
+{
+	enum flags found = FLAGS_EMPTY;
+	const char *token;
+	size_t size;
+
+	while (next_token(&text, end, &token, &size)) {
+		if (is(token, size, "\n") || is(token, size, ";") || is(token, size, "}"))
+			return found;
+		found = is(token, size, "owner") ? FLAGS_OWNER : FLAGS_OTHER;
+	}
+	return found;
+}
+
+static enum flags find_flags(const char *text, const char *end)
 {
 	unsigned depth = 1;
 	const char *token;
@@ -72,47 +92,49 @@ static bool has_flags(const char *text, const char *end)
 		else if (is(token, size, "}"))
 			depth--;
 		else if (depth == 1 && is(token, size, "flags"))
-			return true;
+			return read_flags(text, end);
 		else if (depth == 1 && (is(token, size, "chain") || is(token, size, "set")))
-			return false; /* flags stand in front of these */
+			break;
 	}
-	return false;
+	return FLAGS_NONE;
+}
+
+static const char *explain_copy(enum flags flags, bool owned)
+{
+	if (flags == FLAGS_EMPTY)
+		return "nft cannot load that, and loads nothing else of the file either: after a "
+		       "reboot the whole firewall is missing.";
+	if (owned)
+		return "As long as the daemon runs, nft refuses the whole file: a reload of the "
+		       "firewall changes nothing.";
+	if (flags == FLAGS_OWNER)
+		return "It is good for nothing: the table that nft makes of it is gone when nft ends.";
+	return "After a reboot it lets in the addresses of that day, until sipfence has started.";
 }
 
 void doctor_nft_script(const char *path, const char *text, size_t length, const char *table,
-	struct findings *findings)
+	bool owned, struct findings *findings)
 {
 	const char *end = text + length, *token, *at = text;
 	struct text what = {0}, change = {0}, place = {0};
 	size_t size;
 
 	while (next_token(&at, end, &token, &size)) {
+		enum flags flags;
 		size_t line = 1;
-		bool flags;
 
 		if (!is_table_head(&at, end, token, size, table))
 			continue;
 		for (const char *c = text; c < token; c++)
 			line += *c == '\n';
-		flags = has_flags(at, end);
-		text_printf(&place, "%s:%zu", path, line);
+		flags = find_flags(at, end);
+		text_printf(&what, "%s holds a saved copy of table inet %s%s", path, table,
+			flags == FLAGS_EMPTY ? ", with an empty list of flags" : "");
 		text_printf(&change, "take out the block: table inet %s { ... }", table);
-		if (flags) {
-			text_printf(&what,
-				"%s holds a saved copy of table inet %s with the flags of a running "
-				"sipfence's table",
-				path, table);
-			findings_add(findings, FINDING_PROBLEM, "saved-table", &what,
-				"nft cannot load that, and loads nothing else of the file either: "
-				"after a reboot the whole firewall is missing.",
-				&change, &place);
-		} else {
-			text_printf(&what, "%s holds a saved copy of table inet %s", path, table);
-			findings_add(findings, FINDING_NOTE, "saved-table", &what,
-				"After a reboot it lets in the addresses of that day, until sipfence "
-				"has started.",
-				&change, &place);
-		}
+		text_printf(&place, "%s:%zu", path, line);
+		findings_add(findings,
+			flags == FLAGS_EMPTY || owned ? FINDING_PROBLEM : FINDING_NOTE,
+			"saved-table", &what, explain_copy(flags, owned), &change, &place);
 	}
 	text_free(&what);
 	text_free(&change);
@@ -140,6 +162,15 @@ void doctor_nft_includes(const char *text, size_t length,
 
 /* --- Modes --- */
 
+static bool is_in_group(const struct doctor_user *user, gid_t group)
+{
+	for (size_t i = 0; i < user->group_count; i++) {
+		if (user->groups[i] == group)
+			return true;
+	}
+	return user->gid == group;
+}
+
 bool doctor_may(const struct stat *status, const struct doctor_user *user, int what)
 {
 	mode_t bit = what == R_OK ? S_IROTH : S_IXOTH;
@@ -148,9 +179,7 @@ bool doctor_may(const struct stat *status, const struct doctor_user *user, int w
 		return true;
 	if (status->st_uid == user->uid)
 		return status->st_mode & bit << 6;
-	if (status->st_gid == user->gid)
-		return status->st_mode & bit << 3;
-	return status->st_mode & bit;
+	return status->st_mode & (is_in_group(user, status->st_gid) ? bit << 3 : bit);
 }
 
 void doctor_config_file(const char *path, const struct stat *status, const char *blocked,

@@ -150,7 +150,7 @@ static size_t list_uses(const struct roster *roster, struct use *uses)
 	return count;
 }
 
-/* Two names, of two owners, and one of these is an extension: what one may do the other may. */
+/* Two names, of two owners, and one of these is an extension: a house, or a slip. */
 static bool is_odd(const struct config *config, const struct roster *roster, const struct use *uses,
 	size_t count)
 {
@@ -182,10 +182,10 @@ static void report_shared(const struct config *config, const struct roster *rost
 	}
 	if (count > shown)
 		text_printf(&what, " and of %zu more", count - shown);
-	findings_add_plain(findings, FINDING_PROBLEM, "name-shared", text_string(&what),
-		"Where phones share an address, one can register as the other; unless they are in "
-		"one house, a name is wrong, or its provider has parked it.",
-		"correct the wrong name; phones in one house are better off with one and the same name",
+	findings_add_plain(findings, FINDING_NOTE, "name-shared", text_string(&what),
+		"That is right where they are in one house; elsewhere one of the names is wrong, or "
+		"its provider has parked it, and one can register as the other.",
+		"nothing if they are in one house; else correct the name that is wrong",
 		config->path);
 	text_free(&what);
 }
@@ -243,177 +243,22 @@ void doctor_names(
 
 /* --- Time --- */
 
-void doctor_clock(int64_t wall, struct findings *findings)
+void doctor_clock(int64_t wall, bool in_step, struct findings *findings)
 {
 	enum { YEAR_2026 = 1767225600 };
 
-	if (wall >= YEAR_2026)
-		return;
-	findings_add_plain(findings, FINDING_PROBLEM, "clock",
-		"the clock stands before the year 2026",
-		"Certificates, DNSSEC and all times in logs and history are wrong until it is set.",
-		"timedatectl set-ntp true", "");
-}
-
-/* --- Servers --- */
-
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t' || c == '\r';
-}
-
-size_t doctor_resolv_conf(const char *text, size_t length, struct doctor_server *servers,
-	size_t most, size_t *ret_odd)
-{
-	static const char word[] = "nameserver";
-	const char *end = text + length;
-	size_t count = 0;
-
-	*ret_odd = 0;
-	while (text < end) {
-		const char *feed = memchr(text, '\n', (size_t)(end - text));
-		const char *stop = feed ? feed : end, *from;
-		struct addr addr;
-
-		while (text < stop && is_blank(*text))
-			text++;
-		from = text + sizeof(word) - 1;
-		if (from < stop && memcmp(text, word, sizeof(word) - 1) == 0 && is_blank(*from)) {
-			while (from < stop && is_blank(*from))
-				from++;
-			text = from;
-			while (text < stop && !is_blank(*text))
-				text++;
-			if (!addr_parse(from, (size_t)(text - from), &addr))
-				(*ret_odd)++;
-			else if (count < most)
-				servers[count++] = (struct doctor_server){
-					.server = {.addr = addr, .port = CONFIG_DNS_PORT}};
-		}
-		text = feed ? feed + 1 : end;
-	}
-	return count;
-}
-
-static void put_server(const struct config_server *server, struct text *text)
-{
-	char address[ADDR_TEXT_SIZE];
-
-	addr_print(&server->addr, address);
-	if (server->port == CONFIG_DNS_PORT)
-		text_puts(text, address);
-	else
-		text_printf(text, server->addr.family == FAMILY_IPV6 ? "[%s]:%u" : "%s:%u", address,
-			server->port);
-}
-
-static bool requires_dnssec(const struct config *config)
-{
-	for (size_t i = 0; i < config->guard_count; i++) {
-		if (config->guards[i].require_dnssec)
-			return true;
-	}
-	return false;
-}
-
-static bool is_trusted(const struct config *config, const struct addr *addr)
-{
-	for (size_t i = 0; i < config->resolver.trusted_count; i++) {
-		if (prefix_contains(&config->resolver.trusted[i], addr))
-			return true;
-	}
-	return false;
-}
-
-/* Whose word on DNSSEC counts, and over what way it comes. */
-static void check_trust(const struct config *config, const struct doctor_server *servers,
-	size_t count, struct findings *findings)
-{
-	struct text what = {0};
-	size_t trusted = 0;
-
-	if (!requires_dnssec(config))
-		return;
-	for (size_t i = 0; i < count; i++) {
-		const struct addr *addr = &servers[i].server.addr;
-
-		if (!is_trusted(config, addr))
-			continue;
-		trusted++;
-		if (addr_special(addr) == ADDR_LOOPBACK)
-			continue;
-		put_server(&servers[i].server, &what);
-		text_puts(&what, " is trusted to have validated answers (DNSSEC), and is another "
-				 "machine");
-		findings_add_plain(findings, FINDING_NOTE, "dnssec", text_string(&what),
-			"Its word is one bit in a plain packet: whoever sits on the way can forge it. "
-			"A validating resolver on this machine is safe.",
-			"resolver: {servers: [\"127.0.0.1\"]}", config->path);
-		text_clear(&what);
-	}
-	text_free(&what);
-	if (count > 0 && trusted == 0)
-		findings_add_plain(findings, FINDING_PROBLEM, "dnssec",
-			"DNSSEC is required, and none of the resolvers is a trusted one",
-			"Names that need it are never answered, and their owners are kept out.",
-			"resolver: {servers: [\"127.0.0.1\"]}, with a validating resolver there (unbound)",
-			config->path);
-}
-
-static void report_silent(const struct config *config, const struct doctor_server *servers,
-	size_t count, bool all, struct findings *findings)
-{
-	bool given = config->resolver.server_count > 0;
-	struct text what = {0};
-	size_t listed = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		if (!servers[i].asked || servers[i].answered)
-			continue;
-		if (!all)
-			text_puts(&what, "the resolver ");
-		else
-			text_puts(&what, listed++ ? ", " : "no resolver answers: ");
-		put_server(&servers[i].server, &what);
-		text_printf(&what, all ? " (%s)" : " does not answer (%s)",
-			answer_reason_text(servers[i].reason));
-		if (all)
-			continue;
-		findings_add_plain(findings, FINDING_PROBLEM, "resolver", text_string(&what),
-			"Questions wait for it before the next one is asked, and a change of "
-			"address is seen later.",
-			given ? "resolver: {servers: [without it]}"
-			      : "nameserver: take that line out",
-			given ? config->path : "/etc/resolv.conf");
-		text_clear(&what);
-	}
-	if (all)
-		findings_add_plain(findings, FINDING_PROBLEM, "resolver", text_string(&what),
-			"No address can be learned: who is in stays until `hold` is over, and nobody "
-			"else gets in.",
-			given ? "resolver: {servers: [one that answers]}"
-			      : "nameserver: one that answers",
-			given ? config->path : "/etc/resolv.conf");
-	text_free(&what);
-}
-
-bool doctor_servers(const struct config *config, const struct doctor_server *servers, size_t count,
-	size_t odd, struct findings *findings)
-{
-	size_t asked = 0, answered = 0;
-
-	if (count == 0 && odd == 0 && config->resolver.server_count == 0) {
-		findings_add_plain(findings, FINDING_PROBLEM, "resolver",
-			"/etc/resolv.conf names no server",
-			"Names are then asked at this machine itself, where mostly nobody answers.",
-			"nameserver: one that answers", "/etc/resolv.conf");
-	}
-	for (size_t i = 0; i < count; i++) {
-		asked += servers[i].asked;
-		answered += servers[i].asked && servers[i].answered;
-	}
-	if (asked > answered)
-		report_silent(config, servers, count, answered == 0, findings);
-	check_trust(config, servers, count, findings);
-	return asked == 0 || answered > 0;
+	if (wall < YEAR_2026)
+		findings_add_plain(findings, FINDING_PROBLEM, "clock",
+			"the clock stands before the year 2026",
+			"Certificates, DNSSEC and all times in logs and history are wrong until it "
+			"is set.",
+			"timedatectl set-ntp true", "");
+	else if (!in_step)
+		findings_add_plain(findings, FINDING_NOTE, "clock",
+			"no time server (NTP) is known to keep the clock right",
+			"When the clock drifts, the times in logs and history are wrong, and by "
+			"hours, DNSSEC fails.",
+			"timedatectl set-ntp true; with chrony: rtcsync in chrony.conf (without it "
+			"the kernel is not told); in a container: on its host",
+			"");
 }

@@ -361,6 +361,17 @@ static void put_inserts(const struct table_view *view, struct text *text)
 	}
 }
 
+/* As long as sipfence drops nobody, that would open the ports to all. */
+static void put_later(struct text *change)
+{
+	struct text commands = *change;
+
+	*change = (struct text){0};
+	text_printf(change, "first mode: enforce; then: %s", text_string(&commands));
+	change->failed |= commands.failed;
+	text_free(&commands);
+}
+
 static void check_drops(const struct table_view *view, struct findings *findings)
 {
 	struct text what = {0}, change = {0}, ports = {0};
@@ -375,9 +386,11 @@ static void check_drops(const struct table_view *view, struct findings *findings
 			text_puts(&change, "let the addresses of the sets pass in front of that");
 		else
 			put_inserts(view, &change);
+		if (view->config->monitor && !view->config->sets_only)
+			put_later(&change);
 		findings_add(findings, FINDING_PROBLEM, "table-drops", &what,
-			"A drop is final: phones that sipfence lets in are kept out there, all of "
-			"them. Open it there only while sipfence enforces.",
+			"A drop is final: all phones that sipfence lets in are kept out there; but open "
+			"it only while sipfence enforces.",
 			&change, NULL);
 	}
 	text_clear(&ports);
@@ -419,7 +432,7 @@ static bool lets_established(const struct table_view *view)
 
 static void check_established(const struct table_view *view, struct findings *findings)
 {
-	struct text what = {0}, change = {0};
+	struct text what = {0}, change = {0}, place = {0};
 
 	if (!lets_established(view))
 		return;
@@ -438,14 +451,24 @@ static void check_established(const struct table_view *view, struct findings *fi
 		text_free(&change);
 		return;
 	}
+	if (view->config->monitor) {
+		text_puts(&change, "mode: enforce, when only strangers are left in the log");
+		text_puts(&place, view->config->path);
+	} else {
+		text_puts(&change, "nothing");
+	}
 	findings_add(findings, FINDING_NOTE, "table-established", &what,
 		view->config->monitor
-			? "While the mode is monitor nobody is dropped, and an intruder who is "
-			  "registered stays in by that rule; once sipfence enforces it is harmless."
-			: "Harmless: sipfence drops who is not listed, and a drop is final. Without "
-			  "sipfence an intruder who is registered stays in by that rule.",
-		NULL, NULL);
+			? "An intruder who is registered stays in by that rule, as long as the mode is "
+			  "monitor."
+		: view->config->sets_only
+			? "Harmless, as long as your rules drop whoever is in none of the sets."
+			: "Harmless: sipfence drops who is not listed all the same; without it an "
+			  "intruder who is registered would stay in by that rule.",
+		&change, &place);
 	text_free(&what);
+	text_free(&change);
+	text_free(&place);
 }
 
 void doctor_tables(
@@ -455,7 +478,8 @@ void doctor_tables(
 		struct table_view view = {.config = config, .survey = survey, .index = i};
 
 		nft_survey_chain(survey, i, &view.chain);
-		if ((!config->sets_only && is_named(config, &view.chain)) ||
+		if (doctor_is_sipfences(survey, &view.chain) ||
+			(!config->sets_only && is_named(config, &view.chain)) ||
 			(view.chain.forward && config->destination_count == 0))
 			continue;
 		check_drops(&view, findings);

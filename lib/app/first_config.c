@@ -319,17 +319,48 @@ static void put_services(const struct asterisk_inventory *inventory, struct text
 	text_puts(text, "}}\n");
 }
 
-void first_config_print(const struct asterisk_inventory *inventory, const char *files,
-	const struct interface_subnet *subnets, size_t subnet_count, struct text *text,
-	struct first_config_counts *ret_counts)
+/* --- Where Asterisk is --- */
+
+static void put_quoted(struct text *text, const char *string)
+{
+	text_puts(text, "'");
+	for (; *string; string++)
+		text_printf(text, *string == '\'' ? "''" : "%c", *string);
+	text_puts(text, "'");
+}
+
+static void put_asterisk(const struct first_config_origin *origin, struct text *text)
+{
+	struct text file = {0};
+
+	if (!origin->folder)
+		return;
+	text_printf(&file, "%s/sipfence_acl.conf", origin->folder);
+	text_puts(text,
+		"\n# Asterisk's files are not in /etc/asterisk: sipfence doctor and sipfence "
+		"asterisk look beside\n# this one.\nasterisk:\n  acl-file: ");
+	put_quoted(text, text_string(&file));
+	text_puts(text, "\n");
+	if (origin->main_file) {
+		text_puts(text, "  command: [asterisk, -C, ");
+		put_quoted(text, origin->main_file);
+		text_puts(text, ", -rx]\n");
+	}
+	text->failed |= file.failed;
+	text_free(&file);
+}
+
+void first_config_print(const struct asterisk_inventory *inventory,
+	const struct first_config_origin *origin, const struct interface_subnet *subnets,
+	size_t subnet_count, struct text *text, struct first_config_counts *ret_counts)
 {
 	struct first_config_counts counts = {0};
 
 	text_puts(text, "# sipfence: who may reach the SIP ports of this PBX. All keys: man "
 			"sipfence.yaml\n# Made by `sipfence init`");
-	if (files) {
+	if (origin->files) {
 		text_puts(text, " from ");
-		text_escaped(text, files, strlen(files));
+		text_escaped(text, origin->files, strlen(origin->files));
 	}
 	text_puts(text, ". After each change: sipfence check, then\n# sipfence reload.\n\n"
 			"# Strangers are counted and logged, and nobody is dropped yet. When only "
@@ -340,5 +371,6 @@ void first_config_print(const struct asterisk_inventory *inventory, const char *
 	put_subnets(subnets, subnet_count, text, &counts);
 	put_peers(inventory, text, &counts);
 	put_services(inventory, text, &counts);
+	put_asterisk(origin, text);
 	*ret_counts = counts;
 }

@@ -21,9 +21,16 @@ struct first_config_counts {
 	size_t other_ports; /* Asterisk listens on other ports than the usual ones */
 };
 
-/* `files`: the names of the files that were read, NULL: none. See text.failed. */
-void first_config_print(const struct asterisk_inventory *inventory, const char *files,
-	const struct interface_subnet *subnets, size_t subnet_count, struct text *text,
-	struct first_config_counts *ret_counts);
+/* Where Asterisk's files are. */
+struct first_config_origin {
+	const char *files;     /* the names of those that were read; NULL: none */
+	const char *folder;    /* theirs, an absolute path; NULL: the usual one */
+	const char *main_file; /* asterisk.conf of that folder; NULL: the usual one */
+};
+
+/* See text.failed. */
+void first_config_print(const struct asterisk_inventory *inventory,
+	const struct first_config_origin *origin, const struct interface_subnet *subnets,
+	size_t subnet_count, struct text *text, struct first_config_counts *ret_counts);
 
 #endif

@@ -43,6 +43,10 @@ size_t nft_survey_count(const struct nft_survey *survey);
 void nft_survey_chain(
 	const struct nft_survey *survey, size_t index, struct nft_base_chain *ret_chain);
 
+/* Has that table of family inet the two chains that a service has in sipfence's (core/ruleset.h)?
+ */
+bool nft_survey_has_service(const struct nft_survey *survey, const char *table);
+
 struct nft_probe {
 	bool ipv6;
 	bool established; /* of a flow that is known; else the first packet of a new one */

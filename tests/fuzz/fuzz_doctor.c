@@ -33,11 +33,12 @@ static void check_first_config(const struct asterisk_inventory *inventory)
 {
 	static const struct interface_subnet subnets[] = {
 		{"eth0", {{FAMILY_IPV4, {192, 168, 7}}, 24}}, {"eth1", {{FAMILY_IPV4, {10}}, 8}}};
+	static const struct first_config_origin origin = {"sip.conf", "/opt/a 'b': #c", NULL};
 	struct text text = {0}, messages = {0};
 	struct first_config_counts counts;
 	struct config *config = NULL;
 
-	first_config_print(inventory, "sip.conf", subnets, 2, &text, &counts);
+	first_config_print(inventory, &origin, subnets, 2, &text, &counts);
 	FUZZ_CHECK(!text.failed && counts.subnets == 2);
 	FUZZ_CHECK(config_yaml_parse("first.yaml", read_text, &text, &config, &messages) == 0);
 	FUZZ_CHECK(config->monitor);
@@ -88,7 +89,8 @@ static void check_others(const struct text *input)
 	struct findings findings = {0};
 	size_t odd, included = 0;
 
-	doctor_nft_script("f", copy, input->length, "sipfence", &findings);
+	doctor_nft_script("f", copy, input->length, "sipfence", false, &findings);
+	(void)doctor_runs_sync(copy, input->length);
 	doctor_nft_includes(copy, input->length, take, &included);
 	FUZZ_CHECK(included <= input->length);
 	FUZZ_CHECK(doctor_resolv_conf(copy, input->length, servers, 4, &odd) <= 4);

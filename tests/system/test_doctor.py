@@ -2,14 +2,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """`sipfence doctor` on the real thing: listeners, other tables, flows, DNS, files and modes. Each check
 is seen silent on a machine that is in order, and heard when that one thing is wrong."""
+import ctypes
 import os
+import re
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
+import time
 
+from asterisk_stand_in import StandIn
 from fault_case import ALLOCATIONS, FAULTY, SANITIZER, Faults
 from harness import NO_CAPS, PYTHON, Case as FenceCase, Knot, end, keeps_orphans, main, privileged
+from scripted_dns import answer, delay, nodata, rcode
 
 SIP = """
 [general]
@@ -69,12 +75,13 @@ class Case(FenceCase):
         subprocess.run(["mount", "--bind", self.path(name), place], check=True)
         self.addCleanup(subprocess.run, ["umount", place], check=True)
 
-    def configure(self, more="", extensions="{21: home21.example, 30: local}", resolver=None):
+    def configure(self, more="", extensions="{21: home21.example, 30: local}", resolver=None,
+                  asterisk=""):
         self.fence.config(
             "extensions: %s\nlocal-subnets: [192.168.1.0/24]\nuser: root\n%s\n"
-            "asterisk: {acl-file: %s}\n%s" % (
+            "asterisk: {acl-file: %s%s}\n%s" % (
                 extensions, self.knot.resolver() if resolver is None else resolver,
-                self.path("asterisk/sipfence_acl.conf"), more))
+                self.path("asterisk/sipfence_acl.conf"), asterisk, more))
 
     def doctor(self, code, **more):
         result = self.assertCode(self.fence.run("doctor", "--json", **more), code)
@@ -83,10 +90,21 @@ class Case(FenceCase):
         self.assertEqual(document["problems"],
                          sum(item["level"] == "problem" for item in document["findings"]))
         self.assertEqual(document["exit"], code)
+        for item in document["findings"]:
+            # What, why in one sentence, and what is to be done.
+            for part in ("what", "why", "change"):
+                self.assertTrue(item[part], item)
+            self.assertRegex(item["why"], r"^[^.]*[^. ]([.][^ ][^.]*)*[.]$")
+            self.assertLess(len(item["why"]), 170, item)
         return document
 
+    # Notes that hang on the machine and on what else it does, and on that no daemon runs in most of
+    # these tests.
+    USUAL = ("clock", "not-running", "resolver-slow")
+
     def words(self, document, level="problem"):
-        return sorted(item["check"] for item in document["findings"] if item["level"] == level)
+        return sorted(item["check"] for item in document["findings"] if item["level"] == level
+                      and (level == "problem" or item["check"] not in self.USUAL))
 
     def check_well(self):
         document = self.doctor(0)
@@ -101,10 +119,13 @@ class Case(FenceCase):
         self.assertEqual(len(found), 1, document)
         if level == "problem":
             self.assertEqual(set(self.words(document)), {check}, document)
-        for item in found:
-            self.assertTrue(item["what"] and item["why"], item)
-            self.assertLess(len(item["why"]), 220)
         return found[0]
+
+    def mend(self, found):
+        """The command that it says does it."""
+        for command in found["change"].split(" && "):
+            self.net.pbx.run(command.split())
+        self.check_well()
 
 
 class Well(Case):
@@ -304,7 +325,12 @@ class Tables(Case):
     def test_established_first_in_monitor_mode(self):
         self.configure("mode: monitor\n")
         self.chain(["ct state established accept", "udp dport 5060 drop"])
-        self.assertIn("monitor", self.note("table-established")["why"])
+        found = self.note("table-established")
+        self.assertIn("monitor", found["why"])
+        self.assertTrue(found["change"].startswith("mode: enforce"))
+        # Nothing would keep strangers out that were let in there.
+        drops = [item for item in self.doctor(3)["findings"] if item["check"] == "table-drops"]
+        self.assertTrue(drops[0]["change"].startswith("first mode: enforce; then: nft insert"))
 
     def test_nobody_is_let_in_by_the_state_alone(self):
         self.chain(["iif lo accept", "ct state established accept", "udp dport 5060 accept",
@@ -442,14 +468,14 @@ class Names(Case):
     def test_two_that_share_an_address(self):
         self.knot.update("del twin.example.\nadd twin.example. 30 A 203.0.113.10")
         self.configure(extensions="{21: home21.example, 22: twin.example}")
-        found = self.find("name-shared")
+        found = self.find("name-shared", "note")
         for word in ("203.0.113.10", "home21.example (extension 21)", "twin.example (extension 22)"):
             self.assertIn(word, found["what"])
         for well in ("{21: home21.example, 22: home21.example}",
                      "{21: [home21.example, twin.example]}"):
             with self.subTest(well):
                 self.configure(extensions=well)
-                self.check_well()
+                self.assertNotIn("name-shared", self.words(self.check_well(), "note"))
 
     def test_an_srv_name(self):
         self.configure("peers: {voipco: {srv: [_sip._udp.example]}}\n")
@@ -480,6 +506,70 @@ class Resolvers(Case):
         self.assertIn("no resolver answers", found["what"])
         self.assertIn("127.0.0.1:9", found["what"])
 
+    def servers(self, *servers):
+        return "resolver: {servers: [%s], timeout: 1s}\n" % ", ".join(
+            '"127.0.0.1:%d"' % server.port for server in servers)
+
+    def test_one_that_answers_with_errors(self):
+        """Of no use, though it answers; the line without it mends that."""
+        for word, words in (("SERVFAIL", "see that server's log"),
+                             ("REFUSED", "let this machine ask that server")):
+            with self.subTest(word):
+                bad = self.dns()
+                bad.default = rcode(word)
+                self.configure(resolver=self.servers(bad, self.knot))
+                found = self.find("resolver")
+                self.assertIn("127.0.0.1:%d answers each question with an error" % bad.port,
+                              found["what"])
+                self.assertIn(word, found["what"])
+                self.assertIn(words, found["change"])
+                self.configure(resolver=found["change"].split("; or ")[1] + "\n")
+                self.check_well()
+
+    def test_one_of_whom_a_name_alone_is_refused(self):
+        one = self.dns()
+        one.default = rcode("NXDOMAIN")
+        one.set("home21.example", "A", rcode("SERVFAIL"))
+        self.configure(resolver=self.servers(one))
+        self.find("name")
+
+    def test_all_answer_with_errors(self):
+        bad = self.dns()
+        # Many know by themselves that there is no such name: that is no way to the world.
+        bad.default = lambda question: rcode(
+            "NXDOMAIN" if question.name.endswith(".invalid") else "SERVFAIL")(question)
+        self.configure(resolver=self.servers(bad))
+        document = self.doctor(3)
+        self.assertEqual(self.words(document), ["resolver"])
+        self.assertIn("no resolver is of use: 127.0.0.1:%d (" % bad.port,
+                      [item["what"] for item in document["findings"]
+                       if item["check"] == "resolver"][0])
+
+    def test_one_that_invents_addresses(self):
+        for top in (".com", ".invalid"):
+            with self.subTest(top):
+                liar = self.dns()
+                liar.default = lambda question: (
+                    answer("198.51.100.99") if question.name.endswith(top) and question.type == "A"
+                    else rcode("NXDOMAIN"))(question)
+                liar.set("home21.example", "A", answer("203.0.113.10"))
+                self.configure(resolver=self.servers(liar))
+                found = self.find("resolver-lies")
+                self.assertIn("127.0.0.1:%d invents addresses: it gives 198.51.100.99" % liar.port,
+                              found["what"])
+
+    def test_a_slow_one(self):
+        slow = self.dns()
+        slow.default = delay(600, rcode("NXDOMAIN"))
+        slow.set("home21.example", "A", delay(600, answer("203.0.113.10")))
+        slow.set("home21.example", "AAAA", nodata())
+        self.configure(resolver=self.servers(slow))
+        found = self.find("resolver-slow", "note")
+        self.assertRegex(found["what"], r"its fastest answer took (6|7|8|9)\d\d ms")
+        slow.default = rcode("NXDOMAIN")
+        # One that is fast enough may be slow once on a machine that has much to do.
+        self.assertTrue(any("resolver-slow" not in str(self.check_well()) for _ in range(3)))
+
     def test_resolv_conf(self):
         self.bind("resolv.conf", "/etc/resolv.conf")
         self.configure(resolver="resolver: {timeout: 1s}\n")
@@ -493,6 +583,7 @@ class Resolvers(Case):
                 found = [item for item in document["findings"] if item["check"] == "resolver"]
                 self.assertIn(words, found[0]["what"])
                 self.assertEqual(found[0]["place"], "/etc/resolv.conf")
+                self.assertTrue(found[0]["change"].startswith("nameserver ADDRESS,"), found)
 
     def test_dnssec_without_a_trusted_resolver(self):
         with_trust = self.knot.resolver().replace("{", "{trusted: [192.0.2.53], ", 1)
@@ -506,6 +597,206 @@ class Resolvers(Case):
                        resolver='resolver: {servers: ["192.0.2.1"], trusted: ["192.0.2.1"], '
                                 'timeout: 1s}\n')
         self.assertIn("dnssec", self.words(self.doctor(3), "note"))
+
+
+class Clock(Case):
+    """What the kernel says of this machine's clock, whatever that is."""
+
+    def clock(self, **more):
+        document = self.doctor(0, **more)
+        return ([item["what"] for item in document["findings"] if item["check"] == "clock"],
+                [item["why"] for item in document["not_looked_at"] if item["check"] == "clock"])
+
+    def test_in_step_or_not(self):
+        state = ctypes.create_string_buffer(1024)   # struct timex; modes 0: only asked
+        self.assertGreaterEqual(ctypes.CDLL(None, use_errno=True).adjtimex(state), 0)
+        # int modes; long offset, freq, maxerror, esterror; int status
+        status, = struct.unpack_from("@i", state.raw, struct.calcsize("@i4l"))
+        in_step = not status & 0x40 or os.path.exists("/run/systemd/timesync/synchronized")
+        notes, skipped = self.clock()
+        self.assertEqual(skipped, [])
+        self.assertEqual(notes, [] if in_step
+                         else ["no time server (NTP) is known to keep the clock right"])
+
+    def test_by_timesyncd(self):
+        if not privileged():
+            self.skipTest("/run is not ours")
+        subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
+        self.addCleanup(subprocess.run, ["umount", "/run"], check=True)
+        os.makedirs("/run/systemd/timesync")
+        open("/run/systemd/timesync/synchronized", "w").close()
+        self.assertEqual(self.clock(), ([], []))
+
+    def test_where_it_may_not_be_asked(self):
+        """As in a container whose filter of system calls knows no adjtimex."""
+        if os.uname().machine != "x86_64":
+            self.skipTest("the filter is made for x86-64")
+        script = self.write("shut", """import ctypes, os, struct, sys
+# adjtimex and clock_adjtime: EPERM; all else is let through.
+code = [(0x20, 0, 0, 0), (0x15, 1, 0, 159), (0x15, 0, 1, 305), (6, 0, 0, 0x50001),
+        (6, 0, 0, 0x7fff0000)]
+filter = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in code))
+program = struct.pack("@HP", len(code), ctypes.addressof(filter))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+""")
+        notes, skipped = self.clock(prefix=[PYTHON, script])
+        if os.path.exists("/run/systemd/timesync/synchronized"):
+            self.skipTest("timesyncd says it here")
+        self.assertEqual(notes, [])
+        self.assertEqual(len(skipped), 1)
+        self.assertIn("Operation not permitted", skipped[0])
+
+
+class OwnTable(Case):
+    def sync(self):
+        self.assertCode(self.fence.run("sync", "--yes"), 0)
+
+    def use(self, name, mode="enforce"):
+        self.configure("nftables: {table: %s}\nmode: %s\n" % (name, mode))
+
+    def forget(self):
+        """No state file remembers any table."""
+        os.unlink(os.path.join(self.fence.state, "state"))
+
+    def test_missing(self):
+        self.sync()
+        self.check_well()
+        self.net.pbx.nft("delete table inet sipfence\n")
+        found = self.find("own-table")
+        self.assertIn("the table inet sipfence is missing", found["what"])
+        self.assertEqual(found["change"], "sipfence sync")
+        self.sync()
+        self.check_well()
+
+    def test_outdated(self):
+        self.sync()
+        for change in ("services: {sip: {udp: [5060, 5061]}}\n", "mode: monitor\n",
+                       "replies: accept\n"):
+            with self.subTest(change):
+                self.configure(change)
+                self.assertIn("not what the config asks for", self.find("own-table")["what"])
+                self.sync()
+                self.check_well()
+
+    def test_a_daemon_of_each_kind(self):
+        for change in ("", "mode: monitor\n", "replies: accept\n", "destinations: [10.9.0.0/16]\n"):
+            with self.subTest(change):
+                self.configure(change)
+                daemon = self.daemon()
+                self.check_well()
+                daemon.stop()
+                self.net.pbx.run(["nft", "flush", "ruleset"])
+
+    def test_other_addresses_alone_are_no_matter(self):
+        self.sync()
+        self.configure(extensions="{21: 203.0.113.77, 30: local}")
+        self.check_well()
+
+    def test_somebody_elses(self):
+        self.use("theirs")
+        self.net.pbx.nft("table inet theirs { chain c { }\n}\n")
+        self.assertIn("sipfence has not made it", self.find("own-table")["what"])
+
+    def test_never_run(self):
+        found = [item for item in self.check_well()["findings"] if item["check"] == "not-running"]
+        self.assertEqual([item["level"] for item in found], ["note"])
+        self.assertIn("not in use yet", found[0]["what"])
+
+    def test_nobody_keeps_it(self):
+        self.sync()
+        old = time.time() - 3 * 3600 - 60
+        os.utime(os.path.join(self.fence.state, "state"), (old, old))
+        found = self.find("not-running")
+        self.assertIn("no daemon is running, and the last sync was 3 hours ago", found["what"])
+        self.sync()
+        self.assertIn("neither cron nor the timer", [
+            item for item in self.check_well()["findings"]
+            if item["check"] == "not-running"][0]["what"])
+
+    def test_cron_keeps_it(self):
+        if not os.path.isdir("/etc/cron.d"):
+            self.skipTest("there is no /etc/cron.d to stand in for")
+        self.write("cron.d/sipfence", "* * * * * root /usr/sbin/sipfence sync\n")
+        self.bind("cron.d", "/etc/cron.d")
+        self.sync()
+        self.assertNotIn("not-running", [item["check"] for item in self.check_well()["findings"]])
+        self.write("cron.d/sipfence", "#* * * * * root /usr/sbin/sipfence sync\n")
+        self.assertIn("not-running", [item["check"] for item in self.check_well()["findings"]])
+
+    def test_a_daemon_keeps_it(self):
+        daemon = self.daemon()
+        self.assertNotIn("not-running", [item["check"] for item in self.check_well()["findings"]])
+        with open(self.fence.path, "a") as file:
+            file.write("mode: monitor\n")
+        found = self.find("not-reloaded")
+        self.assertEqual(found["change"], "sipfence reload")
+        self.assertCode(self.fence.run("reload"), 0)
+        self.check_well()
+        daemon.stop()
+
+    def test_a_former_one(self):
+        for mode in ("enforce", "monitor"):
+            for known in (True, False):
+                with self.subTest(mode, known=known):
+                    self.net.pbx.run(["nft", "flush", "ruleset"])
+                    self.use("former", mode)
+                    self.sync()
+                    if not known:
+                        self.forget()
+                    self.use("sipfence", mode)
+                    self.sync()
+                    found = self.find("former-table", "problem" if mode == "enforce" else "note")
+                    self.assertIn("the table inet former was made by sipfence", found["what"])
+                    if mode == "monitor":
+                        self.assertIn("it drops nobody", found["what"])
+                    # It is no stranger's, and nothing is said of what it does as such.
+                    document = self.fence.run("doctor", "--json").json()
+                    self.assertFalse([item for item in document["findings"]
+                                      if item["check"].startswith("table-")], document)
+                    self.mend(found)
+                    self.assertNotIn("former-table", self.words(self.check_well(), "note"))
+
+    def test_a_former_one_without_sip(self):
+        """As a sync leaves it that was not to shut the SIP ports."""
+        self.configure("nftables: {table: former}\nservices: {web: {tcp: [80]}}\n"
+                       "local-services: [sip, web]\n")
+        self.sync()
+        left = re.sub(r"(?s)\t(chain|set) sip_.*?\n\t}\n", "", re.sub(
+            r"(?s)\tmap ports .*?\n\t}\n", "", self.net.pbx.ruleset()).replace(
+                "meta l4proto . th dport vmap @ports", "tcp dport 80 goto web_guard"))
+        self.assertNotIn("sip_", left)
+        self.net.pbx.nft("flush ruleset\n" + left)
+        self.forget()
+        self.use("sipfence")
+        self.assertIn("inet former", self.find("former-table")["what"])
+
+    def test_strangers_with_such_names(self):
+        for chains in ("chain sip_guard { }", "chain _guard { }\nchain _reject { }",
+                       "chain sip_guard { }\nchain web_reject { }"):
+            with self.subTest(chains):
+                self.net.pbx.run(["nft", "flush", "ruleset"])
+                self.net.pbx.nft("table inet x {\n%s\nchain prerouting { type filter hook prerouting "
+                                 "priority raw;\nudp dport 5060 drop\n}\n}\n" % chains)
+                self.find("table-drops")
+
+    def test_one_of_another_daemon(self):
+        if not keeps_orphans(self.net.pbx):
+            self.skipTest("this kernel has no owned and persistent tables")
+        self.use("other")
+        daemon = self.daemon()
+        with open(self.fence.path) as file:
+            text = file.read()
+        path = self.fence.config(text.replace("table: other", "table: sipfence"), "second.yaml")
+        argv = self.fence.argv("doctor", "--json")
+        argv[argv.index("-c") + 1] = path
+        argv[argv.index("--run-dir") + 1] = self.path("elsewhere")
+        found = [item for item in self.fence.run(argv=argv).json()["findings"]
+                 if item["check"] == "former-table"]
+        self.assertEqual([item["level"] for item in found], ["note"])
+        self.assertIn("another sipfence daemon", found[0]["what"])
+        daemon.stop()
 
 
 class Dumps(Case):
@@ -527,6 +818,47 @@ class Dumps(Case):
         self.assertEqual(found["place"], "/etc/nftables.conf:4")
         if "flags owner" not in listing:
             self.assertNotEqual(loads.returncode, 0, "nft loads it, after all")
+
+    def test_each_kind_of_listing(self):
+        """A problem is what nft refuses to load, and nothing else."""
+        def owned(*arguments):
+            daemon = self.daemon()
+            listing = self.net.pbx.ruleset(*arguments)
+            daemon.stop()
+            return listing
+
+        def plain(*arguments):
+            self.assertCode(self.fence.run("sync", "--yes"), 0)
+            return self.net.pbx.ruleset(*arguments)
+        for make in (owned, plain):
+            for arguments in ((), ("-a", "list", "ruleset"), ("-s", "list", "ruleset"),
+                              ("list", "table", "inet", "sipfence")):
+                with self.subTest(make.__name__, arguments=arguments):
+                    self.net.pbx.run(["nft", "flush", "ruleset"])
+                    listing = make(*arguments)
+                    self.net.pbx.run(["nft", "delete", "table", "inet", "sipfence"])
+                    self.dump("#!/usr/sbin/nft -f\nflush ruleset\n" + listing)
+                    loads = self.net.pbx.run(["nft", "-c", "-f", self.path("nftables.conf")],
+                                             check=False).returncode == 0
+                    document = self.fence.run("doctor", "--json").json()
+                    found = [item for item in document["findings"] if item["check"] == "saved-table"]
+                    self.assertEqual([item["level"] for item in found],
+                                     ["note" if loads else "problem"], listing)
+
+    def test_beside_a_daemon_that_owns_its_table(self):
+        """Then nft loads no file that has a copy, whatever it looks like."""
+        if not keeps_orphans(self.net.pbx):
+            self.skipTest("this kernel has no owned and persistent tables")
+        self.assertCode(self.fence.run("sync", "--yes"), 0)
+        self.dump("flush ruleset\n" + self.net.pbx.ruleset())
+        for code in (0, 1):
+            self.assertEqual(self.net.pbx.run(["nft", "-c", "-f", self.path("nftables.conf")],
+                                              check=False).returncode, code)
+            found = self.find("saved-table", "problem" if code else "note")
+            self.assertEqual("a reload of the firewall" in found["why"], bool(code))
+            if not code:
+                daemon = self.daemon()
+        daemon.stop()
 
     def orphan(self):
         if not keeps_orphans(self.net.pbx):
@@ -581,6 +913,31 @@ class Modes(Case):
         self.assertIn("nobody cannot read " + self.fence.path, found["what"])
         self.mend(found)
 
+    def group(self):
+        """nobody is a member of group 64400."""
+        with open("/etc/group") as file:
+            text = file.read()
+        self.write("group", text + "sipfence-test:x:64400:nobody\n")
+        os.chmod(self.path("group"), 0o644)
+        self.bind("group", "/etc/group")
+
+    def test_a_group_of_the_daemons_user(self):
+        os.chown(self.fence.path, 0, 64400)
+        os.chmod(self.fence.path, 0o640)
+        self.assertIn("nobody cannot read", self.find("config-mode")["what"])
+        self.group()
+        self.check_well()
+
+    def test_a_daemon_that_has_left_its_groups(self):
+        """Root's daemon becomes its user, and has no other group than that user's own."""
+        daemon = self.daemon()
+        self.group()
+        os.chown(self.fence.path, 0, 64400)
+        os.chmod(self.fence.path, 0o640)
+        self.assertIn("nobody cannot read", self.find("config-mode")["what"])
+        daemon.stop()
+        self.check_well()
+
     def test_an_included_one(self):
         path = self.fence.config("extensions: {44: local}\n", "more.yaml", 0o600)
         with open(self.fence.path) as file:
@@ -608,12 +965,6 @@ class Modes(Case):
     def test_a_state_of_a_stranger(self):
         os.chown(self.fence.state, 12345, 12345)
         self.mend(self.find("state-mode"))
-
-    def mend(self, found):
-        """The command that it says does it."""
-        for command in found["change"].split(" && "):
-            subprocess.run(command.split(), check=True)
-        self.check_well()
 
 
 class Asterisk(Case):
@@ -682,6 +1033,66 @@ class Asterisk(Case):
                 else:
                     self.assertIn("pjsip.conf:7", self.find("asterisk-secret")["place"])
 
+    def test_a_password_that_is_elsewhere(self):
+        """Of what is in no file nothing is said but that."""
+        self.write("asterisk/pjsip.conf", "[40]\ntype=endpoint\nauth=a40\n"
+                   "[41]\ntype=endpoint\nauth=a41\n")
+        document = self.check_well()
+        found = [item for item in document["not_looked_at"] if item["check"] == "asterisk-secret"]
+        self.assertEqual(len(found), 1, document)
+        self.assertIn("the password of [40] and of 1 more: there is no section [a40]", found[0]["why"])
+        self.write("asterisk/pjsip.conf", "[40]\ntype=endpoint\n#exec /bin/true\n")
+        self.assertIn("[40] needs no password, as far as Asterisk's files could be followed",
+                      self.find("asterisk-secret")["what"])
+        self.write("asterisk/pjsip.conf", "[40]\ntype=endpoint\nauth=40\n[40]\ntype=auth\n")
+        self.assertIn("the password of [40] is empty", self.find("asterisk-secret")["what"])
+
+    def keeps(self):
+        """With ACLs that sipfence keeps, in a stand-in that answers."""
+        stand_in = StandIn(self.path("pbx"))
+        self.write("asterisk/acl.conf", "#tryinclude sipfence_acl.conf\n")
+        self.write("asterisk/sip.conf", SIP.replace("permit=192", "acl=sipfence-30\npermit=192"))
+        self.configure(asterisk=", acl: true, command: [%s, -rx]" % stand_in.program)
+        return stand_in
+
+    def test_acls_that_are_kept(self):
+        stand_in = self.keeps()
+        self.check_well()
+        self.assertEqual(stand_in.commands(), ["acl show sipfence-21"])
+
+    def test_an_acl_that_nothing_names(self):
+        self.keeps()
+        self.sip("acl=sipfence-21\n", "")
+        found = self.find("asterisk-acl")
+        self.assertIn("extension 21 is bound to no ACL", found["what"])
+        self.assertIn("acl=sipfence-21", found["change"])
+        self.assertIn("keeps nobody out", found["why"])
+
+    def test_acls_that_are_not_included(self):
+        self.keeps()
+        for text in ("", "#tryinclude other.conf\n", None):
+            with self.subTest(text):
+                if text is None:
+                    os.unlink(self.path("asterisk/acl.conf"))
+                else:
+                    self.write("asterisk/acl.conf", text)
+                found = self.find("asterisk-acl")
+                self.assertIn("does not include", found["what"])
+                self.write("asterisk/acl.conf", found["change"] + "\n")
+                self.check_well()
+        self.write("asterisk/acl.conf", "[general]\n#tryinclude sipfence_acl.conf\n")
+        self.assertIn("has a section [general]", self.find("asterisk-acl")["what"])
+
+    def test_asterisk_is_down(self):
+        stand_in = self.keeps()
+        stand_in.world(down=True)
+        found = self.find("asterisk-down")
+        self.assertIn("Asterisk", found["what"])
+        stand_in.world(down=False, boots=time.time() + 60)
+        self.check_well()
+        os.unlink(stand_in.program)
+        self.assertIn(stand_in.program, self.find("asterisk-down")["what"])
+
     def test_the_security_log(self):
         for text in ("[logfiles]\nconsole => security\nmessages => notice,warning\n", "[general]\n"):
             with self.subTest(text):
@@ -689,6 +1100,11 @@ class Asterisk(Case):
                 found = self.find("asterisk-log")
                 self.assertIn("security => security", found["change"])
                 self.assertIn("logger.conf", found["place"])
+        self.write("asterisk/logger.conf", LOGGER)
+        log = self.path("security.log")
+        self.configure(asterisk=", security-log: " + log)
+        self.assertIn(log + " is not there", self.find("asterisk-log")["what"])
+        self.write("security.log", "")
         for line in ("full => *", "s => [json]notice,SECURITY", "s => notice , security"):
             with self.subTest(line):
                 self.write("asterisk/logger.conf", "[logfiles]\n%s\n" % line)
@@ -747,4 +1163,4 @@ class Trouble(Case):
 
 
 if __name__ == "__main__":
-    main()
+    main(at_once=3)

@@ -4,6 +4,7 @@
 takes as it is; never over a file that is there."""
 import grp
 import os
+import shlex
 import stat
 import subprocess
 import tempfile
@@ -160,9 +161,42 @@ class Found(Case):
         self.assertRegex(self.text, r"- 192\.168\.1\.0/24 +# interface lan")
 
     def test_next_steps_are_printed(self):
-        for step in ("check", "doctor", "sync --dry-run", "enforce"):
-            self.assertIn(step, self.result.out)
-        self.assertIn(self.path(), self.result.out)
+        for step in ("check", "doctor", "sync --dry-run", "run ", "status", "reload"):
+            self.assertIn("sipfence -c %s %s" % (self.path(), step), self.result.out)
+        self.assertIn("mode: enforce", self.result.out)
+        self.assertNotIn("no private network", self.result.out)
+
+    def test_the_unit_is_for_the_usual_places_alone(self):
+        self.assertNotIn("systemctl", self.result.out)
+
+    def test_other_folders_stay_in_the_next_steps(self):
+        path = self.path("two words/it's.yaml")
+        os.mkdir(os.path.dirname(path))
+        state = self.path("some state")
+        argv = [*self.fence.argv()[:1], "-c", path, "--state-dir", state, "--run-dir", "/run/x",
+                "init", "--from", self.folder]
+        out = self.assertCode(self.fence.run(argv=argv), 0).out
+        commands = [line.split("sipfence", 1)[1] for line in out.splitlines()
+                    if "sipfence -c" in line]
+        self.assertEqual(len(commands), 6, out)
+        for command in commands:
+            self.assertEqual(shlex.split(command.split("; ")[0].split(",")[0])[:6], [
+                "-c", path, "--state-dir", state, "--run-dir", "/run/x"])
+
+    def test_later_commands_look_into_that_folder(self):
+        self.assertEqual(self.config["asterisk"],
+                         {"acl-file": os.path.join(self.folder, "sipfence_acl.conf")})
+        def run(*command):
+            argv = self.fence.argv(*command)
+            argv[argv.index("-c") + 1] = self.path()
+            return self.fence.run(argv=argv)
+        self.assertCode(run("sync", "--yes"), 0)
+        files = run("asterisk", "--json").json()["files"]
+        self.assertEqual({os.path.dirname(one["path"]) for one in files}, {self.folder})
+        document = run("doctor", "--json").json()
+        self.assertIn(os.path.join(self.folder, "sip.conf"),
+                      {item["place"].split(":")[0] for item in document["findings"]
+                       if item["check"].startswith("asterisk-") and item["place"]})
 
 
 class Machine(Case):
@@ -179,6 +213,7 @@ class Machine(Case):
         self.fence.host = self.net.rogue
         result = self.assertCode(self.init(), 0)
         self.assertIn("0 local subnets", result.out)
+        self.assertIn("This machine is in no private network", result.out)
         self.assertNotIn("local-subnets", yaml.load(self.load(), yaml.BaseLoader))
         checked = self.assertCode(self.check(path), 0)
         self.assertIn("nobody may reach service", checked.err)
@@ -194,6 +229,42 @@ class Machine(Case):
                          ["192.168.1.0/24", "fd00:1::/64"])
         self.assertRegex(text, r"(?m)^# - 172\.17\.0\.0/16 +# interface docker0: containers")
         self.assertRegex(text, r"(?m)^# - 100\.64\.3\.0/24 +# interface cg: a provider")
+
+
+class Folder(Case):
+    """Where Asterisk's files are elsewhere."""
+
+    def config(self, folder):
+        result = self.assertCode(self.init("--dry-run", "--from", folder), 0)
+        return yaml.load(result.out, yaml.BaseLoader)
+
+    def test_a_folder_with_all_kinds_of_signs(self):
+        folder = self.path("it's: a #\"folder\"")
+        os.rename(self.asterisk(sip=SIP), folder)
+        self.assertEqual(self.config(folder)["asterisk"]["acl-file"], folder + "/sipfence_acl.conf")
+        os.chdir(folder)
+        self.addCleanup(os.chdir, "/")
+        self.assertEqual(self.config(".")["asterisk"]["acl-file"], folder + "/sipfence_acl.conf")
+
+    def test_with_a_main_file(self):
+        """Then that is the Asterisk that is to be asked."""
+        folder = self.asterisk(sip=SIP, asterisk="[directories]\n")
+        self.assertEqual(self.config(folder)["asterisk"]["command"],
+                         ["asterisk", "-C", folder + "/asterisk.conf", "-rx"])
+
+    def test_the_usual_one(self):
+        if not privileged():
+            self.skipTest("/etc is not ours")
+        over, real = self.path("over"), self.asterisk(sip=SIP)
+        os.mkdir(over)
+        os.symlink(real, over + "/asterisk")
+        if subprocess.run(["mount", "-t", "overlay", "-o", "lowerdir=%s:/etc" % over, "none", "/etc"],
+                          stderr=subprocess.DEVNULL).returncode != 0:
+            self.skipTest("no overlay can be mounted here")
+        self.addCleanup(subprocess.run, ["umount", "/etc"], check=True)
+        for folder in ("/etc/asterisk", "/etc/asterisk/", real):
+            self.assertNotIn("asterisk", self.config(folder))
+        self.assertIn("21", self.config("/etc/asterisk")["extensions"])
 
 
 class File(Case):

@@ -48,17 +48,197 @@ static void test_clock(void **state)
 {
 	static const struct {
 		int64_t wall;
-		size_t problems;
-	} cases[] = {{0, 1}, {1767225599, 1}, {1767225600, 0}, {4102444800, 0}, {-5, 1}};
+		bool in_step;
+		size_t problems, notes;
+	} cases[] = {{0, true, 1, 0}, {0, false, 1, 0}, {1767225599, true, 1, 0},
+		{1767225600, true, 0, 0}, {1767225600, false, 0, 1}, {4102444800, true, 0, 0},
+		{-5, true, 1, 0}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct findings findings = {0};
 
-		doctor_clock(cases[i].wall, &findings);
+		doctor_clock(cases[i].wall, cases[i].in_step, &findings);
 		assert_int_equal(findings.problems, cases[i].problems);
+		assert_int_equal(findings.count, cases[i].problems + cases[i].notes);
 		findings_clear(&findings);
 	}
+}
+
+/* --- DNS servers --- */
+
+static struct doctor_server make_server(uint8_t last, bool answered, bool useful)
+{
+	struct doctor_server server = {
+		.server = {.port = 53}, .asked = true, .answered = answered, .useful = useful};
+
+	server.server.addr.family = FAMILY_IPV4;
+	memcpy(server.server.addr.bytes, (uint8_t[]){192, 0, 2, last}, 4);
+	server.reason = useful ? REASON_NONE : answered ? REASON_SERVER_REFUSED : REASON_TIMEOUT;
+	return server;
+}
+
+static void test_servers(void **state)
+{
+	const struct config config = {.path = "c"};
+	struct doctor_server servers[3] = {make_server(1, true, true), make_server(2, true, false),
+		make_server(3, false, false)};
+	struct findings findings = {0};
+
+	(void)state;
+	/* Each by itself; the line of resolv.conf is named. */
+	assert_true(doctor_servers(&config, servers, 3, 0, &findings));
+	assert_int_equal(findings.problems, 2);
+	assert_string_equal(findings.list[0].what,
+		"the resolver 192.0.2.2 answers each question with an error (the server refuses to "
+		"answer us (REFUSED))");
+	assert_non_null(
+		strstr(findings.list[0].change, "or take out the line: nameserver 192.0.2.2"));
+	assert_string_equal(findings.list[1].change, "take out the line: nameserver 192.0.2.3");
+	assert_string_equal(findings.list[1].place, "/etc/resolv.conf");
+	findings_clear(&findings);
+
+	/* None is of use: one finding, and the names are not asked for. */
+	servers[0] = make_server(1, true, false);
+	assert_false(doctor_servers(&config, servers, 3, 0, &findings));
+	assert_int_equal(findings.problems, 1);
+	assert_non_null(strstr(findings.list[0].what, "no resolver is of use: 192.0.2.1 (the"));
+	findings_clear(&findings);
+	assert_false(doctor_servers(&config, &servers[2], 1, 0, &findings));
+	assert_string_equal(
+		findings.list[0].what, "no resolver answers: 192.0.2.3 (no answer in time)");
+	assert_null(strstr(findings.list[0].change, "nameserver:"));
+	findings_clear(&findings);
+}
+
+static void test_servers_that_lie_or_are_slow(void **state)
+{
+	struct config config = {.path = "c", .resolver = {.server_count = 2}};
+	struct doctor_server servers[2] = {make_server(1, true, true), make_server(2, true, true)};
+	struct findings findings = {0};
+
+	(void)state;
+	servers[0].fastest_ms = 500;
+	assert_true(doctor_servers(&config, servers, 2, 0, &findings));
+	assert_int_equal(findings.count, 0);
+	servers[0].fastest_ms = 501;
+	servers[1].lies = true;
+	servers[1].lie = servers[1].server.addr;
+	assert_true(doctor_servers(&config, servers, 2, 0, &findings));
+	assert_int_equal(findings.count, 2);
+	assert_int_equal(findings.problems, 1);
+	assert_string_equal(findings.list[0].check, "resolver-slow");
+	assert_int_equal(findings.list[0].level, FINDING_NOTE);
+	assert_non_null(strstr(findings.list[0].what, "took 501 ms"));
+	assert_string_equal(findings.list[1].check, "resolver-lies");
+	assert_non_null(strstr(findings.list[1].what, "gives 192.0.2.2 for a name"));
+	assert_string_equal(findings.list[1].place, "c");
+	findings_clear(&findings);
+}
+
+/* --- Its own table, and who keeps it --- */
+
+static void check_keeper(const struct doctor_keeper *keeper, const char *problem, const char *note)
+{
+	struct findings findings = {0};
+
+	doctor_keeper(keeper, &findings);
+	assert_int_equal(findings.count, (problem != NULL) + (note != NULL));
+	assert_int_equal(findings.problems, problem != NULL);
+	assert_int_equal(findings.unchecked_count, keeper->daemon == DOCTOR_DAEMON_UNKNOWN);
+	for (size_t i = 0; i < findings.count; i++)
+		assert_string_equal(findings.list[i].check,
+			findings.list[i].level == FINDING_PROBLEM ? problem : note);
+	findings_clear(&findings);
+}
+
+static void test_keeper(void **state)
+{
+	static const char not [] = "not-running";
+
+	(void)state;
+	check_keeper(&(struct doctor_keeper){.daemon = DOCTOR_DAEMON_RUNS}, NULL, NULL);
+	check_keeper(&(struct doctor_keeper){.daemon = DOCTOR_DAEMON_RUNS, .config_changed = true},
+		"not-reloaded", NULL);
+	check_keeper(&(struct doctor_keeper){.daemon = DOCTOR_DAEMON_UNKNOWN}, NULL, NULL);
+	check_keeper(&(struct doctor_keeper){.now = 99999}, NULL, not );
+	/* A cron that has stopped is no cron. */
+	check_keeper(&(struct doctor_keeper){.has_run = true, .scheduled = true, .now = 3600}, NULL,
+		NULL);
+	check_keeper(&(struct doctor_keeper){.has_run = true, .scheduled = true, .now = 3601}, not,
+		NULL);
+	check_keeper(&(struct doctor_keeper){.has_run = true, .now = 60}, NULL, not );
+}
+
+static void test_crontabs(void **state)
+{
+	static const struct {
+		const char *text;
+		bool runs;
+	} cases[] = {
+		{"", false},
+		{"* * * * * root /usr/sbin/sipfence sync\n", true},
+		{"MAILTO=root\n*/5 * * * * sipfence -q -c /a sync", true},
+		{"# * * * * * root sipfence sync\n", false},
+		{"  \t#sipfence sync", false},
+		{"* * * * * root sipfence status\n0 * * * * rsync -a x y\n", false},
+		{"@reboot root sync; sipfence", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_int_equal(
+			doctor_runs_sync(cases[i].text, strlen(cases[i].text)), cases[i].runs);
+}
+
+static void check_own(bool present, enum plan_kind kind, const struct doctor_keeper *keeper,
+	bool sets_only, size_t problems)
+{
+	const struct config config = {.table = "sipfence", .sets_only = sets_only};
+	const struct observed observed = {.present = present};
+	const struct plan plan = {.kind = kind};
+	struct findings findings = {0};
+
+	doctor_own_table(&config, &observed, &plan, keeper, &findings);
+	assert_int_equal(findings.count, problems);
+	assert_int_equal(findings.problems, problems);
+	findings_clear(&findings);
+}
+
+static void test_own_table(void **state)
+{
+	const struct doctor_keeper daemon = {.daemon = DOCTOR_DAEMON_RUNS}, none = {0},
+				   cron = {.has_run = true},
+				   late = {.daemon = DOCTOR_DAEMON_RUNS, .config_changed = true};
+
+	(void)state;
+	check_own(false, PLAN_SWAP, &daemon, false, 1);
+	check_own(false, PLAN_SWAP, &cron, false, 1);
+	check_own(false, PLAN_SWAP, &none, false, 0); /* that it was never run is a note */
+	check_own(true, PLAN_NOTHING, &daemon, false, 0);
+	check_own(true, PLAN_ELEMENTS, &daemon, false, 0);
+	check_own(true, PLAN_SWAP, &daemon, false, 1);
+	check_own(true, PLAN_SWAP, &cron, false, 1);
+	check_own(true, PLAN_SWAP, &late, false, 0); /* said already */
+	check_own(false, PLAN_SWAP, &daemon, true, 0);
+}
+
+static void test_former_table(void **state)
+{
+	struct findings findings = {0};
+
+	(void)state;
+	doctor_former_table("old", &(struct observed){.present = true}, &findings);
+	assert_int_equal(findings.problems, 1);
+	assert_string_equal(findings.list[0].change, "nft delete table inet old");
+	doctor_former_table("old", &(struct observed){.present = true, .monitor = true}, &findings);
+	doctor_former_table("old", &(struct observed){.present = true, .owned = true}, &findings);
+	assert_int_equal(findings.problems, 1);
+	assert_int_equal(findings.count, 3);
+	assert_null(strstr(findings.list[1].why, "drop"));
+	assert_non_null(strstr(findings.list[1].what, "drops nobody"));
+	assert_null(strstr(findings.list[2].change, "delete"));
+	findings_clear(&findings);
 }
 
 /* --- resolv.conf --- */
@@ -95,14 +275,16 @@ static void test_resolv_conf(void **state)
 
 static void check_script(const char *text, size_t problems, size_t notes, const char *place)
 {
-	struct findings findings = {0};
+	for (int owned = 0; owned < 2; owned++) {
+		struct findings findings = {0};
 
-	doctor_nft_script("f", text, strlen(text), "sipfence", &findings);
-	assert_int_equal(findings.problems, problems);
-	assert_int_equal(findings.count, problems + notes);
-	if (place)
-		assert_string_equal(findings.list[0].place, place);
-	findings_clear(&findings);
+		doctor_nft_script("f", text, strlen(text), "sipfence", owned, &findings);
+		assert_int_equal(findings.count, problems + notes);
+		assert_int_equal(findings.problems, owned ? findings.count : problems);
+		if (place)
+			assert_string_equal(findings.list[0].place, place);
+		findings_clear(&findings);
+	}
 }
 
 static void test_scripts(void **state)
@@ -110,15 +292,20 @@ static void test_scripts(void **state)
 	(void)state;
 	check_script("", 0, 0, NULL);
 	check_script("table inet sipfence {\n\tflags \n\tset x {\n\t}\n}\n", 1, 0, "f:1");
-	check_script("\n\ntable inet sipfence { # progname x\n\tflags owner\n}", 1, 0, "f:3");
-	check_script("flush ruleset; table inet sipfence {flags owner,persist;}", 1, 0, "f:1");
+	check_script("table inet sipfence { # handle 7\n\tflags # handle\n\n\tmap p {\n\t}\n}\n", 1,
+		0, "f:1");
+	check_script("table inet sipfence {\n\tflags ;\n}\n", 1, 0, "f:1");
+	check_script("table inet sipfence {\n\tflags }", 1, 0, "f:1");
+	check_script("\n\ntable inet sipfence { # progname x\n\tflags owner\n}", 0, 1, "f:3");
+	check_script("flush ruleset; table inet sipfence {flags owner,persist;}", 0, 1, "f:1");
+	check_script("table inet sipfence {\n\tflags dormant\n}\n", 0, 1, "f:1");
 	check_script(
 		"table inet sipfence {\n\tchain c {\n\t}\n\tset s {\n\t\tflags interval\n\t}\n}\n",
 		0, 1, "f:1");
-	check_script("table inet sipfence {\n\tmap m {\n\t\tflags interval\n\t}\n}\n", 0, 1, "f:1");
-	check_script("table ip sipfence {\n\tflags owner\n}\n", 0, 0, NULL);
-	check_script("table inet sipfence2 {\n\tflags owner\n}\n", 0, 0, NULL);
-	check_script("# table inet sipfence {\n#flags owner\n", 0, 0, NULL);
+	check_script("table inet sipfence {\n\tmap m {\n\t\tflags \n\t}\n}\n", 0, 1, "f:1");
+	check_script("table ip sipfence {\n\tflags \n}\n", 0, 0, NULL);
+	check_script("table inet sipfence2 {\n\tflags \n}\n", 0, 0, NULL);
+	check_script("# table inet sipfence {\n#flags \n", 0, 0, NULL);
 	check_script("delete table inet sipfence\n", 0, 0, NULL);
 	check_script("table inet sipfence {", 0, 1, NULL);
 	check_script("table inet", 0, 0, NULL);
@@ -149,7 +336,12 @@ static void test_includes(void **state)
 
 static void test_may(void **state)
 {
-	const struct doctor_user user = {.uid = 100, .gid = 200, .name = "x"},
+	gid_t groups[] = {300, 301};
+	const struct doctor_user user = {.uid = 100,
+					 .gid = 200,
+					 .name = "x",
+					 .groups = groups,
+					 .group_count = 2},
 				 root = {.name = "root"};
 	static const struct {
 		uid_t uid;
@@ -165,6 +357,10 @@ static void test_may(void **state)
 		{100, 200, 0077, false, false},
 		{0, 0, 0711, false, true},
 		{0, 200, 0710, false, true},
+		{0, 301, 0640, true, false},
+		{0, 301, 0604, false, false},
+		{0, 302, 0640, false, false},
+		{0, 300, 0710, false, true},
 	};
 
 	(void)state;
@@ -340,9 +536,19 @@ static void test_phones(void **state)
 			"[b]\ntype=auth\npassword=abc\n",
 			false, false, false, false, 3},
 		{ASTERISK_PJSIP_WIZARD_CONF,
-			"[1]\ntype=wizard\ninbound_auth/password=ab\nendpoint/deny=0.0.0.0/0\n"
-			"endpoint/permit=10.1.0.0/16\n",
+			"[1]\ntype=wizard\naccepts_auth=yes\ninbound_auth/password=ab\n"
+			"endpoint/deny=0.0.0.0/0\nendpoint/permit=10.1.0.0/16\n",
 			true, true, false, false, 2},
+		/* What the wizard is not told to ask for is not asked for. */
+		{ASTERISK_PJSIP_WIZARD_CONF, "[1]\ntype=wizard\ninbound_auth/password=ab\n", false,
+			false, true, false, 0},
+		{ASTERISK_PJSIP_WIZARD_CONF, "[1]\ntype=wizard\naccepts_auth=yes\n", false, false,
+			false, false, 0},
+		{ASTERISK_PJSIP_CONF, "[1]\ntype=endpoint\nauth=1\n[1]\ntype=auth\n", false, false,
+			false, false, 0},
+		{ASTERISK_PJSIP_CONF,
+			"[1]\ntype=endpoint\nauth=1\n[1]\ntype=auth\nauth_type=google_oauth\n",
+			false, false, false, true, 0},
 	};
 
 	(void)state;
@@ -360,12 +566,59 @@ static void test_phones(void **state)
 	}
 }
 
+/* An endpoint whose password stands elsewhere is not one without a password. */
+static void test_a_password_that_is_not_in_the_files(void **state)
+{
+	static const struct {
+		enum asterisk_file file;
+		const char *text, *unseen;
+		size_t problems, unchecked;
+	} cases[] = {
+		{ASTERISK_PJSIP_CONF, "[1]\ntype=endpoint\nauth=a1\n[2]\ntype=auth\npassword=x\n",
+			"a1", 0, 1},
+		/* A template is no section of its own. */
+		{ASTERISK_PJSIP_CONF,
+			"[1]\ntype=endpoint\nauth=a1\n[a1](!)\ntype=auth\npassword=x\n", "a1", 0,
+			1},
+		{ASTERISK_PJSIP_WIZARD_CONF, "[1]\ntype=wizard\nendpoint/auth=a1\n", "a1", 0, 1},
+		{ASTERISK_PJSIP_CONF, "[1]\ntype=endpoint\n[a1]\ntype=auth\npassword=x\n", NULL, 1,
+			0},
+		{ASTERISK_PJSIP_CONF, "[1]\ntype=endpoint\nauth=a1\n[a1]\ntype=auth\nusername=1\n",
+			NULL, 1, 0},
+	};
+	const struct config config = {0};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct findings findings = {0};
+		const char *unseen;
+		struct world world;
+
+		open_world(cases[i].file, cases[i].text, &world);
+		unseen = world.inventory.phones[0].unseen;
+		assert_int_equal(unseen != NULL, cases[i].unseen != NULL);
+		if (unseen)
+			assert_string_equal(unseen, cases[i].unseen);
+		doctor_asterisk(&config, &world.inventory, &findings);
+		assert_int_equal(findings.problems, cases[i].problems);
+		assert_int_equal(findings.unchecked_count, cases[i].unchecked);
+		findings_clear(&findings);
+		close_world(&world);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_findings_are_counted),
 		cmocka_unit_test(test_a_text_that_failed_is_no_finding_unseen),
 		cmocka_unit_test(test_clock),
+		cmocka_unit_test(test_servers),
+		cmocka_unit_test(test_servers_that_lie_or_are_slow),
+		cmocka_unit_test(test_keeper),
+		cmocka_unit_test(test_crontabs),
+		cmocka_unit_test(test_own_table),
+		cmocka_unit_test(test_former_table),
 		cmocka_unit_test(test_resolv_conf),
 		cmocka_unit_test(test_scripts),
 		cmocka_unit_test(test_includes),
@@ -374,6 +627,7 @@ int main(void)
 		cmocka_unit_test(test_ports_of_pjsip_conf),
 		cmocka_unit_test(test_trunks),
 		cmocka_unit_test(test_phones),
+		cmocka_unit_test(test_a_password_that_is_not_in_the_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
