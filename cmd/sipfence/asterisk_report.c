@@ -5,8 +5,11 @@
 #include "words.h"
 
 #include <errno.h>
+#include <libgen.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* --- For people --- */
 
@@ -116,6 +119,14 @@ bool asterisk_lacks_include(const struct asterisk_work *work, struct text *line)
 	return true;
 }
 
+static bool folder_is_missing(const char *path)
+{
+	char folder[PATH_MAX];
+
+	return snprintf(folder, sizeof(folder), "%s", path) < (int)sizeof(folder) &&
+	       access(dirname(folder), F_OK) < 0 && errno == ENOENT;
+}
+
 static size_t say_acl_conf(const struct asterisk_work *work)
 {
 	const char *path = work->setup.sources[ASTERISK_ACL_CONF].path;
@@ -123,8 +134,17 @@ static size_t say_acl_conf(const struct asterisk_work *work)
 	size_t said = 0;
 
 	if (asterisk_lacks_include(work, &line)) {
-		say_warning(work->invocation, "%s does not include the ACLs; add to it: %s", path,
-			text_string(&line));
+		if (folder_is_missing(path))
+			say_warning(work->invocation,
+				"there is no folder for %s: correct asterisk.acl-file in the "
+				"config, which stands beside acl.conf, or install Asterisk",
+				path);
+		else
+			say_warning(work->invocation, "%s %s: %s", path,
+				work->setup.sources[ASTERISK_ACL_CONF].conf
+					? "does not include the ACLs; add to it"
+					: "does not exist; make it, with this line",
+				text_string(&line));
 		said++;
 	}
 	if (work->setup.general) {

@@ -53,7 +53,9 @@ static int load_state(const struct invocation *invocation, const struct config *
 	}
 	result = cycle_start(&basis->cycle, config, path, true, &reading, &notes, error);
 	if (result == 0 && notes.length > 0)
-		result = error_set(error, -EIO, "run it as root, or see that the disk works",
+		result = error_set(error, -EIO,
+			"start the daemon, or run sipfence sync: it is made anew then; if that "
+			"does not help, see that the disk works (dmesg)",
 			"%.*s", (int)strcspn(text_string(&notes), "\n"), text_string(&notes));
 	text_free(&notes);
 	basis->kind = AUDIT_BY_NOW;

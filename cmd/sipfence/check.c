@@ -56,11 +56,13 @@ static void print_services(const struct config *config)
 
 static int print_json(const struct config *config, const struct summary *summary)
 {
-	json_t *document = json_pack("{s:i, s:s, s:s, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I}",
-		"version", 1, "command", "check", "result", "ok", "exit", 0, "mode",
-		config_mode_name(config), "remote_extensions", (json_int_t)summary->remote,
-		"local_extensions", (json_int_t)summary->local, "peers", (json_int_t)summary->peers,
-		"names", (json_int_t)summary->names, "fixed_addresses", (json_int_t)summary->fixed,
+	json_t *document = json_pack(
+		"{s:i, s:s, s:s, s:i, s:s, s:s++, s:I, s:I, s:I, s:I, s:I, s:I}", "version", 1,
+		"command", "check", "result", "ok", "exit", 0, "mode", config_mode_name(config),
+		"table", ruleset_family_name((enum table_family)config->table_family), " ",
+		config->table, "remote_extensions", (json_int_t)summary->remote, "local_extensions",
+		(json_int_t)summary->local, "peers", (json_int_t)summary->peers, "names",
+		(json_int_t)summary->names, "fixed_addresses", (json_int_t)summary->fixed,
 		"local_subnets", (json_int_t)config->local_subnet_count);
 	bool done = say_json(document);
 

@@ -433,8 +433,9 @@ static bool take_arguments(struct invocation *invocation, const struct command *
 		return false;
 	}
 	if (count < command->least) {
-		say_usage(invocation, "%s needs an argument: sipfence %s %s; see sipfence --help",
-			command->name, command->name, command->argument);
+		say_usage(invocation,
+			"%s needs an argument: sipfence %s %s (%s); see sipfence --help",
+			command->name, command->name, command->argument, command->summary);
 		return false;
 	}
 	invocation->arguments = (const char *const *)arguments;

@@ -23,7 +23,8 @@ static int look(const char *path, int64_t *ret_saved, struct error *error)
 	}
 	if (errno == ENOENT || errno == ENOTDIR)
 		return error_set(error, -ENOENT,
-			"start the daemon: systemctl start sipfence, or sipfence run",
+			"start the daemon (systemctl start sipfence), or without one, as from cron, "
+			"run sipfence sync once",
 			"no daemon is running, and no former run has left a state file (%s)", path);
 	return error_set(error, -errno, "run it as root",
 		"no daemon is running, and the state file %s cannot be read: %s", path,
@@ -91,7 +92,9 @@ static int load(const char *path, struct offline *offline, struct error *error)
 		result = cycle_start(
 			&offline->cycle, offline->config, path, true, &reading, &notes, error);
 	if (result == 0 && notes.length > 0)
-		result = error_set(error, -EIO, "run it as root, or see that the disk works",
+		result = error_set(error, -EIO,
+			"start the daemon, or run sipfence sync: it is made anew then; if that "
+			"does not help, see that the disk works (dmesg)",
 			"no daemon is running, and: %.*s", (int)strcspn(text_string(&notes), "\n"),
 			text_string(&notes));
 	text_free(&notes);

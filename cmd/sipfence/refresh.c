@@ -178,8 +178,15 @@ static int take_id(const struct invocation *invocation, const char *given, enum 
 		return add_names_by_id(invocation, answer_string(why, "id"), why, wanted);
 	}
 	json_decref(answer);
+	/* Nobody knows which extensions there are. */
+	if (result == CLIENT_NO_DAEMON && error.code) {
+		say_error(invocation, &error);
+		return EXIT_REFUSED;
+	}
 	text_escaped(&shown, given, strlen(given));
-	say_usage(invocation, "`%s` is not the name of a host (%s), nor an extension or peer",
+	say_usage(invocation,
+		"`%s` is not the name of a host (%s), nor an extension or peer; sipfence status "
+		"lists them",
 		text_string(&shown), fqdn_error_text(problem));
 	text_free(&shown);
 	return EXIT_USAGE;

@@ -5,11 +5,14 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static const char *start(const struct invocation *invocation, const char *colour)
 {
@@ -234,9 +237,34 @@ void say_refusal(
 		fprintf(stderr, "  what to do: %s\n", next);
 }
 
+/* sync runs again and again: of a config that it has seen, only on a terminal. */
+static bool is_news(const struct invocation *invocation)
+{
+	struct stat config, state;
+	char path[PATH_MAX];
+
+	if (isatty(STDERR_FILENO) || invocation->dry_run || invocation->diff ||
+		snprintf(path, sizeof(path), "%s/state", invocation->state_dir) >=
+			(int)sizeof(path))
+		return true;
+	return stat(invocation->config_path, &config) < 0 || stat(path, &state) < 0 ||
+	       config.st_mtime >= state.st_mtime;
+}
+
+/* What else is asked for, is asked of a config in force: its warnings are known. */
+static bool warnings_matter(const struct invocation *invocation)
+{
+	static const char *const commands[] = {"check", "run", "doctor", "init"};
+	bool matter = strcmp(invocation->command, "sync") == 0 && is_news(invocation);
+
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		matter |= strcmp(invocation->command, commands[i]) == 0;
+	return invocation->verbosity > 0 || (matter && invocation->verbosity == 0);
+}
+
 int say_config(const struct invocation *invocation, int result, const struct text *messages)
 {
-	if (messages->length > 0 && (result < 0 || invocation->verbosity >= 0))
+	if (messages->length > 0 && (result < 0 || warnings_matter(invocation)))
 		print_messages(invocation, text_string(messages));
 	if (result < 0 && messages->length == 0) {
 		struct error error = {0};

@@ -3,6 +3,7 @@
 #include "offline.h"
 #include "why.h"
 #include "why_history.h"
+#include "why_knocks.h"
 #include "words.h"
 
 #include <inttypes.h>
@@ -109,6 +110,36 @@ static void print_service(
 	printf("  rule: %s\n", answer_string(service, "rule"));
 }
 
+/* Proven ones alone, or the others: those may be calls. */
+static void print_takeovers(const struct invocation *invocation, const json_t *why, bool proven)
+{
+	const json_t *list = answer_list(why, "takeovers");
+
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *takeover = json_array_get(list, i);
+		const char *certainty = answer_string(takeover, "certainty");
+		const char *address = answer_string(takeover, "address");
+		bool excused = answer_is(takeover, "excused", true);
+		int64_t count = answer_number(takeover, "count");
+		struct text line = {0};
+
+		if (proven != (strcmp(certainty, "proven") == 0 && !excused))
+			continue;
+		text_puts(&line, proven ? "TAKEOVER: " : "- ");
+		words_owner(json_object_get(takeover, "owner"), &line);
+		text_printf(&line,
+			" logged in from %s, which %s (%s): %" PRId64 " time%s, the last ",
+			*address ? address : "somewhere",
+			excused ? "one of its names has followed to" : "is none of its addresses",
+			certainty, count, words_plural(count));
+		words_duration(time(NULL) - answer_time(takeover, "last"), &line);
+		text_puts(&line, " ago");
+		printf("%s%s%s\n", proven && invocation->colour_out ? "\033[31m" : "",
+			text_string(&line), proven && invocation->colour_out ? "\033[0m" : "");
+		text_free(&line);
+	}
+}
+
 static void print_address(const struct invocation *invocation, const json_t *why)
 {
 	const char *what = answer_string(why, "what");
@@ -117,18 +148,93 @@ static void print_address(const struct invocation *invocation, const json_t *why
 	const json_t *reasons = answer_list(why, "reasons");
 	bool unseen = json_is_null(json_object_get(why, "table_right"));
 
+	print_takeovers(invocation, why, true);
 	if (*note)
 		printf("%s is %s\n", what, note);
 	for (size_t i = 0; i < json_array_size(services); i++)
 		print_service(invocation, why, json_array_get(services, i), unseen);
 	for (size_t i = 0; i < json_array_size(reasons); i++)
 		printf("- %s\n", answer_string(json_array_get(reasons, i), "text"));
+	print_takeovers(invocation, why, false);
+	why_print_knocks(why);
 	why_print_former(why);
 	if (*next)
 		printf("%s\n", next);
 }
 
 /* --- extensions, peers, hosts --- */
+
+/* Another extension of the same house. */
+static void put_others(const json_t *why, const json_t *place, struct text *line)
+{
+	const json_t *owners = answer_list(place, "owners");
+	const char *kind = answer_string(why, "kind"), *id = answer_string(why, "id");
+	bool host = strcmp(kind, "host") == 0;
+	struct text others = {0};
+
+	for (size_t i = 0; i < json_array_size(owners); i++) {
+		const json_t *owner = json_array_get(owners, i);
+
+		if ((strcmp(answer_string(owner, "kind"), kind) == 0 &&
+			    strcmp(answer_string(owner, "id"), id) == 0) ||
+			strcmp(answer_string(owner, "kind"), "local-subnets") == 0)
+			continue;
+		text_puts(&others, others.length ? ", " : "");
+		words_owner(owner, &others);
+	}
+	if (others.length > 0)
+		text_printf(
+			line, "; %s %s", host ? "lets in" : "also lets in", text_string(&others));
+	text_free(&others);
+}
+
+/* The end, which says that the address is an element, is no news where the line begins with it. */
+static void put_rule(const json_t *place, const char *prefix, struct text *line)
+{
+	const char *rule = answer_string(place, "rule"), *end = strstr(rule, ": ");
+
+	if (end && strncmp(end + 2, prefix, strlen(prefix)) == 0 &&
+		strcmp(end + 2 + strlen(prefix), " is an element of it") == 0)
+		text_printf(line, "%.*s", (int)(end - rule), rule);
+	else
+		text_puts(line, rule);
+}
+
+static void print_place(const struct invocation *invocation, const json_t *why, const json_t *place)
+{
+	const char *prefix = answer_string(place, "prefix"), *host = answer_string(place, "host");
+	bool dropped = strcmp(answer_string(place, "verdict"), "drop") == 0, by = false;
+	int64_t since = *host ? why_since_at(why, host, prefix, &by) : 0;
+	struct text line = {0};
+
+	text_puts(&line, prefix);
+	if (since) {
+		text_puts(&line, " since ");
+		words_time(since, &line);
+		text_puts(&line, by ? " or before" : "");
+	}
+	if (dropped)
+		text_puts(&line, ", which is dropped all the same");
+	text_puts(&line, "; rule: ");
+	put_rule(place, prefix, &line);
+	put_others(why, place, &line);
+	printf("    %s%s%s\n", dropped && invocation->colour_out ? "\033[31m" : "",
+		text_string(&line), dropped && invocation->colour_out ? "\033[0m" : "");
+	text_free(&line);
+}
+
+/* Those of one name, or with "" those that are fixed in the config. */
+static void print_places(const struct invocation *invocation, const json_t *why, const char *name)
+{
+	const json_t *places = answer_list(why, "addresses");
+
+	for (size_t i = 0; i < json_array_size(places); i++) {
+		const json_t *place = json_array_get(places, i);
+
+		if (strcmp(answer_string(place, "host"), name) == 0)
+			print_place(invocation, why, place);
+	}
+}
 
 static void print_name(const json_t *name, bool daemon)
 {
@@ -161,10 +267,20 @@ static void print_name(const json_t *name, bool daemon)
 	text_free(&line);
 }
 
-static void print_names(const json_t *names, bool daemon)
+static void print_names(const struct invocation *invocation, const json_t *why, const char *key)
 {
-	for (size_t i = 0; i < json_array_size(names); i++)
-		print_name(json_array_get(names, i), daemon);
+	const json_t *names = answer_list(why, key);
+	bool daemon = answer_is(why, "daemon", true);
+
+	for (size_t i = 0; i < json_array_size(names); i++) {
+		const json_t *name = json_array_get(names, i), *next = json_array_get(names, i + 1);
+		const char *words = answer_string(name, "name");
+
+		print_name(name, daemon);
+		/* One name may be there twice, with other guards. */
+		if (strcmp(words, answer_string(next, "name")) != 0)
+			print_places(invocation, why, words);
+	}
 }
 
 static void print_prefixes(const json_t *why, const char *key, const char *words)
@@ -206,12 +322,25 @@ static const char *from_where(const json_t *why)
 	return "from";
 }
 
-static void print_owner_or_host(const json_t *why)
+/* Asterisk has a list of its own for each extension. */
+static void print_acl(const json_t *why)
+{
+	const json_t *acl = json_object_get(why, "acl");
+	const char *state = answer_string(acl, "state"), *error = answer_string(acl, "error");
+
+	if (!*state || strcmp(state, "in-force") == 0)
+		return;
+	printf("- its ACL in Asterisk %s%s (sipfence status)\n",
+		*error ? "is not in force: " : "is on its way", error);
+}
+
+static void print_owner_or_host(const struct invocation *invocation, const json_t *why)
 {
 	const char *kind = answer_string(why, "kind"), *id = answer_string(why, "id");
-	bool daemon = answer_is(why, "daemon", true);
+	const char *next = answer_string(why, "next");
 	struct text line = {0};
 
+	print_takeovers(invocation, why, true);
 	if (strcmp(kind, "host") != 0) {
 		words_list(answer_list(why, "services"), &line);
 		printf("%s %s may reach %s %s %s:\n", kind, id, text_string(&line), from_where(why),
@@ -224,12 +353,19 @@ static void print_owner_or_host(const json_t *why)
 		printf("%s is a host of %s\n", answer_string(why, "what"), text_string(&line));
 	}
 	text_free(&line);
-	print_names(answer_list(why, "srv"), daemon);
-	print_names(answer_list(why, "hosts"), daemon);
+	print_names(invocation, why, "srv");
+	print_names(invocation, why, "hosts");
 	print_prefixes(why, "fixed", "fixed in the config:");
 	print_prefixes(why, "local_subnets", "the local subnets:");
+	print_places(invocation, why, "");
+	print_acl(why);
+	print_takeovers(invocation, why, false);
+	why_print_knocks(why);
+	why_print_former(why);
 	if (*answer_string(why, "also"))
 		printf("there is a peer of this id, too: sipfence why peer:%s\n", id);
+	if (*next)
+		printf("%s\n", next);
 }
 
 /* --- the command --- */
@@ -269,7 +405,7 @@ static int report(const struct invocation *invocation, json_t *answer)
 
 	if (!why)
 		return EXIT_REFUSED;
-	if (!why_add_history(invocation, why)) {
+	if (!why_add_history(invocation, why) || !why_add_knocks(invocation, why)) {
 		struct error error = {0};
 
 		error_no_memory(&error);
@@ -286,7 +422,7 @@ static int report(const struct invocation *invocation, json_t *answer)
 	if (strcmp(answer_string(why, "kind"), "address") == 0)
 		print_address(invocation, why);
 	else
-		print_owner_or_host(why);
+		print_owner_or_host(invocation, why);
 	return EXIT_DONE;
 }
 

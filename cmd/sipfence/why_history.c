@@ -23,26 +23,34 @@ static json_t *make_time(int64_t when)
 	return value;
 }
 
+static const char *kind_name(const struct history_entry *entry)
+{
+	return entry->kind == OWNER_EXTENSION ? "extension" : "peer";
+}
+
 static json_t *make_entry(const struct history_entry *entry)
 {
 	struct text id = {0}, host = {0};
+	char prefix[PREFIX_TEXT_SIZE];
 	json_t *object = NULL;
 
 	text_escaped(&id, entry->id, strlen(entry->id));
 	text_escaped(&host, entry->host, strlen(entry->host));
+	prefix_print(&entry->prefix, prefix);
 	if (!id.failed && !host.failed)
-		object = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "kind",
-			entry->kind == OWNER_EXTENSION ? "extension" : "peer", "id",
-			text_string(&id), "host", text_string(&host), "from",
-			make_time(entry->from), "to", make_time(entry->to), "from_after",
-			make_time(entry->from_after), "to_after", make_time(entry->to_after));
+		object = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "kind",
+			kind_name(entry), "id", text_string(&id), "host", text_string(&host),
+			"prefix", prefix, "from", make_time(entry->from), "to",
+			make_time(entry->to), "from_after", make_time(entry->from_after),
+			"to_after", make_time(entry->to_after));
 	text_free(&id);
 	text_free(&host);
 	return object;
 }
 
-/* The latest first. */
-static json_t *make_entries(const struct history *history, const struct addr *addr)
+/* The latest first; `kind` NULL: of any. */
+static json_t *make_entries(
+	const struct history *history, const struct history_filter *filter, const char *kind)
 {
 	json_t *list = json_array();
 
@@ -51,7 +59,8 @@ static json_t *make_entries(const struct history *history, const struct addr *ad
 
 		if (json_array_size(list) == ENTRIES_MOST)
 			break;
-		if (prefix_contains(&entry->prefix, addr) &&
+		if (history_matches(entry, filter) &&
+			(!kind || strcmp(kind, kind_name(entry)) == 0) &&
 			json_array_append_new(list, make_entry(entry)) < 0) {
 			json_decref(list);
 			return NULL;
@@ -60,20 +69,32 @@ static json_t *make_entries(const struct history *history, const struct addr *ad
 	return list;
 }
 
+/* As the config has it. */
+static const char *name_of(const json_t *why)
+{
+	const json_t *host = json_array_get(answer_list(why, "hosts"), 0);
+
+	return answer_string(host ? host : json_array_get(answer_list(why, "srv"), 0), "name");
+}
+
 bool why_add_history(const struct invocation *invocation, json_t *why)
 {
-	const char *what = answer_string(why, "what");
+	const char *what = answer_string(why, "what"), *kind = answer_string(why, "kind");
 	struct history *history = NULL;
 	struct error error = {0};
 	char path[PATH_MAX];
 	struct addr addr;
+	const struct history_filter of_addr = {.addr = &addr, .until = INT64_MAX};
+	const struct history_filter of_host = {.host = name_of(why), .until = INT64_MAX};
+	const struct history_filter of_id = {.id = answer_string(why, "id"), .until = INT64_MAX};
+	const struct history_filter *filter = addr_parse(what, strlen(what), &addr) ? &of_addr
+					      : strcmp(kind, "host") == 0	    ? &of_host
+										    : &of_id;
 	json_t *list = json_null();
 
-	if (!addr_parse(what, strlen(what), &addr))
-		return true;
 	if (snprintf(path, sizeof(path), "%s/history", invocation->state_dir) < (int)sizeof(path) &&
 		history_file_load(path, &history, &error) >= 0)
-		list = make_entries(history, &addr);
+		list = make_entries(history, filter, filter == &of_id ? kind : NULL);
 	history_free(history);
 	return json_object_set_new(why, "history", list) == 0;
 }
@@ -100,6 +121,22 @@ static bool began_before(const json_t *entry)
 	return answer_time(entry, "from_after") != answer_time(entry, "from");
 }
 
+int64_t why_since_at(const json_t *why, const char *host, const char *prefix, bool *ret_by)
+{
+	const json_t *list = answer_list(why, "history");
+
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *entry = json_array_get(list, i);
+
+		if (is_over(entry) || strcmp(answer_string(entry, "host"), host) != 0 ||
+			strcmp(answer_string(entry, "prefix"), prefix) != 0)
+			continue;
+		*ret_by = began_before(entry);
+		return answer_time(entry, "from");
+	}
+	return 0;
+}
+
 int64_t why_since(const json_t *why, const json_t *owner, bool *ret_by)
 {
 	const json_t *list = answer_list(why, "history");
@@ -115,9 +152,25 @@ int64_t why_since(const json_t *why, const json_t *owner, bool *ret_by)
 	return 0;
 }
 
+/* "203.0.113.9 by home21.example from … to …" */
+static void put_former(const json_t *entry, bool of_address, struct text *line)
+{
+	if (of_address) {
+		words_owner(entry, line);
+		text_printf(line, " had it by %s from ", answer_string(entry, "host"));
+	} else {
+		text_printf(line, "%s by %s, from ", answer_string(entry, "prefix"),
+			answer_string(entry, "host"));
+	}
+	words_time(answer_time(entry, "from"), line);
+	text_puts(line, began_before(entry) ? ", or before, to " : " to ");
+	words_time(answer_time(entry, "to"), line);
+}
+
 void why_print_former(const json_t *why)
 {
 	const json_t *list = answer_list(why, "history");
+	bool of_address = strcmp(answer_string(why, "kind"), "address") == 0;
 	size_t shown = 0;
 	struct text line = {0};
 
@@ -132,11 +185,7 @@ void why_print_former(const json_t *why)
 			break;
 		}
 		text_clear(&line);
-		words_owner(entry, &line);
-		text_printf(&line, " had it by %s from ", answer_string(entry, "host"));
-		words_time(answer_time(entry, "from"), &line);
-		text_puts(&line, began_before(entry) ? ", or before, to " : " to ");
-		words_time(answer_time(entry, "to"), &line);
+		put_former(entry, of_address, &line);
 		printf("- formerly: %s\n", text_string(&line));
 	}
 	text_free(&line);

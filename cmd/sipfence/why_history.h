@@ -9,14 +9,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Adds "history" to what is known of an address: null where it can't be read. False: out of memory.
- */
+/* Adds "history": who had the address, or what the extension, peer or host had; null where it can't
+ * be read. False: out of memory. */
 bool why_add_history(const struct invocation *invocation, json_t *why);
 
 /* Since when the owner (of a service of `why`) has it by its name; 0: not known. `*ret_by`: it was
  * at that time or before. */
 int64_t why_since(const json_t *why, const json_t *owner, bool *ret_by);
-/* Who had it formerly, a line each. */
+/* The same of an answer that is of an extension, a peer or a host: of its prefix by that name. */
+int64_t why_since_at(const json_t *why, const char *host, const char *prefix, bool *ret_by);
+/* Who had it formerly, or which addresses it had, a line each. */
 void why_print_former(const json_t *why);
 
 #endif

@@ -10,8 +10,13 @@
 
 enum {
 	EVICT_AGAIN_MS = 30 * 1000,
+	/* The log tells of a registration a moment before the list of them has it. Who comes again
+	 * and again, since nothing refuses him, is thrown out ever more rarely. */
+	SIGHTED_MS = 250,
+	SIGHTED_AGAIN_MS = 5 * 1000,
 	NO_MEMORY_MS = 1000,
 	GATHER_ACLS_A_MS = 100,
+	GONE_TRIES = 8, /* what is there all the same comes from elsewhere */
 };
 
 /* What is known of an ACL in Asterisk. */
@@ -35,7 +40,6 @@ struct check {
 struct wanted {
 	struct config config; /* its path and its owners' ids, all that `acls` needs */
 	struct asterisk_acls acls;
-	struct text file;
 	struct check *checks; /* of each ACL */
 };
 
@@ -52,6 +56,9 @@ struct asterisk_keeper {
 	uint32_t turn; /* whose turn it is to be looked at again */
 	/* One that the file has no more: it shows whether Asterisk has taken the file. "": none. */
 	char gone[ASTERISK_ACL_NAME_SIZE];
+	struct acl gone_acl;	     /* as it was */
+	bool gone_known;	     /* so it was in Asterisk, too */
+	unsigned gone_tries;	     /* to have it go */
 	bool gone_alarm, gone_waits; /* it was found, and that was said; until the next try */
 	struct text file;	     /* as it is written, a remark included; empty: to be made */
 	int64_t anew_ms;	     /* it was written again then; 0: it was not */
@@ -77,6 +84,8 @@ struct asterisk_keeper {
 	uint32_t unsettled;
 	struct retry unsettled_retry;
 	struct retry evict_retry;
+	int64_t sighted_ms;	    /* a round is due then; INT64_MAX: none is */
+	struct retry sighted_retry; /* `at`: the next one at the earliest */
 	struct error evict_trouble;
 
 	struct asterisk_task task;
@@ -213,6 +222,31 @@ static void say_mismatch(
 	keeper->said = true;
 }
 
+/* It was taken out of the file. `foreign`: it is somebody else's, and left alone from now on. */
+static void say_gone(struct asterisk_keeper *keeper, bool foreign)
+{
+	struct event event;
+	struct text next = {0};
+
+	if (foreign)
+		text_printf(&next,
+			"somebody has written a section [%s] into acl.conf or a file that it "
+			"includes: delete it; sipfence does not look for it any more",
+			keeper->gone);
+	else
+		text_puts(&next, mismatch_next);
+	begin(&event, foreign ? EVENT_WARNING : EVENT_ERROR, "mismatch");
+	event_put(&event, "extension", keeper->gone + strlen("sipfence-"));
+	event_put(&event, "acl", keeper->gone);
+	event_put(&event, "error",
+		"Asterisk has it, although the config has no such extension any more");
+	event_put(&event, "next", text_string(&next));
+	event.line.failed |= next.failed;
+	say(keeper, &event);
+	text_free(&next);
+	keeper->said = true;
+}
+
 static void say_left_out(struct asterisk_keeper *keeper)
 {
 	struct event event;
@@ -271,7 +305,6 @@ static struct wanted *wanted_free(struct wanted *wanted)
 	if (!wanted)
 		return NULL;
 	asterisk_acls_clear(&wanted->acls);
-	text_free(&wanted->file);
 	free(wanted->checks);
 	arena_free(&wanted->config.arena);
 	free(wanted);
@@ -305,9 +338,8 @@ static struct wanted *wanted_new(struct asterisk_acls *acls)
 
 	if (!wanted)
 		return NULL;
-	asterisk_acls_print(acls, &wanted->file);
 	wanted->checks = calloc((size_t)acls->count + 1, sizeof(*wanted->checks));
-	if (wanted->file.failed || !wanted->checks || copy_names(wanted, acls) < 0)
+	if (!wanted->checks || copy_names(wanted, acls) < 0)
 		return wanted_free(wanted);
 	wanted->acls = *acls;
 	wanted->acls.config = &wanted->config;
@@ -315,9 +347,25 @@ static struct wanted *wanted_new(struct asterisk_acls *acls)
 	return wanted;
 }
 
-static bool same_text(const struct text *a, const struct text *b)
+/* The file would be the same. */
+static bool same_wanted(const struct wanted *a, const struct wanted *b)
 {
-	return a->length == b->length && memcmp(text_string(a), text_string(b), a->length) == 0;
+	if (a->acls.count != b->acls.count || strcmp(a->config.path, b->config.path) != 0)
+		return false;
+	for (uint32_t i = 0; i < a->acls.count; i++) {
+		if (strcmp(a->config.owners[i].id, b->config.owners[i].id) != 0 ||
+			!acl_equal(&a->acls.list[i], &b->acls.list[i]))
+			return false;
+	}
+	return true;
+}
+
+/* Where the former ones have that id; most are where they were. */
+static uint32_t find_former(const struct wanted *old, uint32_t index, const char *id)
+{
+	if (index < old->acls.count && strcmp(old->config.owners[index].id, id) == 0)
+		return index;
+	return asterisk_acls_find(&old->acls, id);
 }
 
 /* What is known of the former ones goes on; what is new or different is urgent. */
@@ -330,7 +378,7 @@ static void inherit(struct asterisk_keeper *keeper, struct wanted *wanted)
 	keeper->changed = 0;
 	for (uint32_t i = 0; i < wanted->acls.count; i++) {
 		struct check *check = &wanted->checks[i];
-		uint32_t at = old ? asterisk_acls_find(&old->acls, wanted->config.owners[i].id) : 0;
+		uint32_t at = old ? find_former(old, i, wanted->config.owners[i].id) : 0;
 
 		if (!old) {
 			check->state = CHECK_UNKNOWN;
@@ -348,27 +396,37 @@ static void inherit(struct asterisk_keeper *keeper, struct wanted *wanted)
 	}
 }
 
+static void forget_gone(struct asterisk_keeper *keeper)
+{
+	acl_clear(&keeper->gone_acl);
+	keeper->gone[0] = '\0';
+	keeper->gone_alarm = keeper->gone_waits = keeper->gone_known = false;
+	keeper->gone_tries = 0;
+}
+
+/* What was wanted is freed next: one of its ACLs is taken from it. */
 static void find_gone(struct asterisk_keeper *keeper, const struct wanted *wanted)
 {
-	const struct wanted *old = keeper->wanted;
+	struct wanted *old = keeper->wanted;
 
 	for (uint32_t i = 0; old && i < old->acls.count; i++) {
 		const char *id = old->config.owners[i].id;
 
-		if (asterisk_acls_find(&wanted->acls, id) < wanted->acls.count)
+		if (find_former(wanted, i, id) < wanted->acls.count)
 			continue;
+		forget_gone(keeper);
 		asterisk_acl_name(id, keeper->gone);
-		keeper->gone_alarm = keeper->gone_waits = false;
+		keeper->gone_acl = old->acls.list[i];
+		old->acls.list[i] = (struct acl){0};
+		keeper->gone_known = old->checks[i].state <= CHECK_AGAIN;
 		return;
 	}
 	for (uint32_t i = 0; keeper->gone[0] && i < wanted->acls.count; i++) {
 		char name[ASTERISK_ACL_NAME_SIZE];
 
 		asterisk_acl_name(wanted->config.owners[i].id, name);
-		if (strcmp(name, keeper->gone) == 0) {
-			keeper->gone[0] = '\0';
-			keeper->gone_alarm = keeper->gone_waits = false;
-		}
+		if (strcmp(name, keeper->gone) == 0)
+			forget_gone(keeper);
 	}
 }
 
@@ -490,7 +548,7 @@ int asterisk_keeper_want(struct asterisk_keeper *keeper, struct asterisk_acls *a
 		return -ENOMEM;
 	}
 	keeper->stale = false;
-	if (keeper->wanted && same_text(&wanted->file, &keeper->wanted->file)) {
+	if (keeper->wanted && same_wanted(wanted, keeper->wanted)) {
 		bool *unlearned = keeper->wanted->acls.unlearned;
 		struct acl local = keeper->wanted->acls.local;
 
@@ -576,6 +634,8 @@ int64_t asterisk_keeper_due(const struct asterisk_keeper *keeper)
 		evict = keeper->evict_retry.at;
 	if (want_due(keeper) < due)
 		due = want_due(keeper);
+	if (keeper->wanted && keeper->sighted_ms < due)
+		due = keeper->sighted_ms;
 	return evict < due ? evict : due;
 }
 
@@ -628,6 +688,20 @@ static void look_again(struct asterisk_keeper *keeper, int64_t now_ms)
 	keeper->changed_ms = now_ms;
 	keeper->evict_due = keeper->evicts;
 	begin_write(keeper, true, now_ms);
+}
+
+void asterisk_keeper_sighted(struct asterisk_keeper *keeper, int64_t now_ms)
+{
+	struct retry *retry = &keeper->sighted_retry;
+
+	/* What stays is tried again by itself. */
+	if (!keeper->evicts || keeper->sighted_ms != INT64_MAX || keeper->evict_retry.failures > 0)
+		return;
+	if (now_ms - retry->at > ASTERISK_KEEPER_AGAIN_MS)
+		*retry = (struct retry){0};
+	keeper->sighted_ms = later_of(now_ms + SIGHTED_MS, retry->at);
+	retry->at = keeper->sighted_ms +
+		    gap(retry->failures++, SIGHTED_AGAIN_MS, ASTERISK_KEEPER_AGAIN_MS);
 }
 
 static void evict_later(struct asterisk_keeper *keeper, int64_t now_ms)
@@ -741,6 +815,10 @@ bool asterisk_keeper_next(
 		keeper->evict_retry.failures > 0) {
 		keeper->evict_due = true;
 		keeper->evict_retry.at = INT64_MAX;
+	}
+	if (keeper->sighted_ms <= now_ms) {
+		keeper->evict_due = keeper->evicts;
+		keeper->sighted_ms = INT64_MAX;
 	}
 	for (int i = 0; i < STEPS; i++) {
 		int64_t at;
@@ -860,26 +938,36 @@ static void take_mismatch(struct asterisk_keeper *keeper, enum asterisk_match ma
 	}
 	if (!gone) {
 		raise_alarm(keeper, match, now_ms);
+	} else if (match == ASTERISK_OPEN || ++keeper->gone_tries == GONE_TRIES) {
+		say_gone(keeper, true);
+		forget_gone(keeper);
+		return;
 	} else {
 		if (!keeper->gone_alarm)
-			say_mismatch(keeper, keeper->name, match);
+			say_gone(keeper, false);
 		keeper->gone_alarm = keeper->gone_waits = true;
 	}
 	if (keeper->wrong_retry.at <= now_ms)
 		later(&keeper->wrong_retry, now_ms);
 }
 
+/* ASTERISK_EQUAL: it is gone; ASTERISK_DIFFERENT: it is there, and may be the former one;
+ * ASTERISK_OPEN: it is there, and another. */
 static int compare_gone(
 	const struct asterisk_keeper *keeper, const struct asterisk_outcome *outcome)
 {
 	struct acl shown = {0};
 	int result =
 		asterisk_acl_parse_shown(outcome->output, outcome->length, keeper->gone, &shown);
+	bool another = result == ASTERISK_SHOWN_OPEN ||
+		       (result == ASTERISK_SHOWN && !acl_equal(&shown, &keeper->gone_acl));
 
 	acl_clear(&shown);
 	if (result == -ENOMEM)
 		return result;
-	return result == ASTERISK_SHOWN_NONE ? ASTERISK_EQUAL : ASTERISK_DIFFERENT;
+	if (result == ASTERISK_SHOWN_NONE)
+		return ASTERISK_EQUAL;
+	return another && keeper->gone_known ? ASTERISK_OPEN : ASTERISK_DIFFERENT;
 }
 
 static void done_show(
@@ -897,8 +985,7 @@ static void done_show(
 	} else if (match != ASTERISK_EQUAL) {
 		take_mismatch(keeper, (enum asterisk_match)match, now_ms);
 	} else if (gone) {
-		keeper->gone[0] = '\0';
-		keeper->gone_alarm = false;
+		forget_gone(keeper);
 	} else {
 		enum check_state was = keeper->wanted->checks[keeper->index].state;
 
@@ -1125,6 +1212,7 @@ int asterisk_keeper_new(
 	keeper->context = context;
 	keeper->evict.log = log;
 	keeper->evict.context = context;
+	keeper->sighted_ms = INT64_MAX;
 	*ret_keeper = keeper;
 	return 0;
 }
@@ -1136,6 +1224,7 @@ struct asterisk_keeper *asterisk_keeper_free(struct asterisk_keeper *keeper)
 	asterisk_evict_clear(&keeper->evict);
 	wanted_free(keeper->wanted);
 	text_free(&keeper->file);
+	acl_clear(&keeper->gone_acl);
 	free(keeper);
 	return NULL;
 }
@@ -1150,7 +1239,8 @@ void asterisk_keeper_configure(struct asterisk_keeper *keeper, bool evict, bool 
 	keeper->unsettled_retry = (struct retry){0};
 	if (evict)
 		return;
-	keeper->evict_retry = (struct retry){0};
+	keeper->evict_retry = keeper->sighted_retry = (struct retry){0};
+	keeper->sighted_ms = INT64_MAX;
 	keeper->evict_trouble = (struct error){0};
 	keeper->evict.left = 0;
 	/* What is under way is the keeper's until it has ended. */

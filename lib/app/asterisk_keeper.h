@@ -100,6 +100,10 @@ bool asterisk_keeper_wants(const struct asterisk_keeper *keeper, int64_t now_ms)
 int asterisk_keeper_want(struct asterisk_keeper *keeper, struct asterisk_acls *acls,
 	const bool *unsettled, int64_t now_ms);
 
+/* The security log has proven that a stranger has registered: a round of evictions begins soon,
+ * under the same conditions as any other. Those that follow one another come ever more rarely. */
+void asterisk_keeper_sighted(struct asterisk_keeper *keeper, int64_t now_ms);
+
 /* There is no memory to say what is wanted: later. */
 void asterisk_keeper_put_off(struct asterisk_keeper *keeper, int64_t now_ms);
 

@@ -688,6 +688,17 @@ size_t asterisk_watch_takeovers(
 	return takeovers_list(watch->takeovers, takeovers, max);
 }
 
+uint64_t asterisk_watch_proven(const struct asterisk_watch *watch)
+{
+	return watch ? takeovers_proven(watch->takeovers) : 0;
+}
+
+size_t asterisk_watch_find(const struct asterisk_watch *watch, const struct addr *addr,
+	uint32_t owner, struct takeover *takeovers, size_t max)
+{
+	return takeovers_find(watch->takeovers, addr, owner, takeovers, max);
+}
+
 static void put_log(const struct asterisk_watch *watch, struct text *text)
 {
 	static const char *const states[] = {"waiting", "followed", "missing"};
@@ -758,23 +769,30 @@ static void put_takeover(
 	json_put_close(text, "}");
 }
 
-void asterisk_watch_put(const struct asterisk_watch *watch, struct text *text)
+void asterisk_watch_put_takeovers(const struct asterisk_watch *watch, const struct addr *addr,
+	uint32_t owner, struct text *text)
 {
 	struct takeover list[ASTERISK_WATCH_LISTED];
 	size_t count;
 
-	json_put_key(text, "security_log");
+	json_put_key(text, "takeovers");
 	if (!watch) {
-		json_put_null(text);
-		json_put_key(text, "takeovers");
 		json_put_null(text);
 		return;
 	}
-	put_log(watch, text);
-	count = takeovers_list(watch->takeovers, list, ASTERISK_WATCH_LISTED);
-	json_put_key(text, "takeovers");
+	count = takeovers_find(watch->takeovers, addr, owner, list, ASTERISK_WATCH_LISTED);
 	json_put_open(text, "[");
 	for (size_t i = 0; i < count && i < ASTERISK_WATCH_LISTED; i++)
 		put_takeover(basis_of(watch).config, &list[i], text);
 	json_put_close(text, "]");
+}
+
+void asterisk_watch_put(const struct asterisk_watch *watch, struct text *text)
+{
+	json_put_key(text, "security_log");
+	if (watch)
+		put_log(watch, text);
+	else
+		json_put_null(text);
+	asterisk_watch_put_takeovers(watch, NULL, TAKEOVER_OWNER_GONE, text);
 }

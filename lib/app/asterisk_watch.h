@@ -108,6 +108,15 @@ struct asterisk_watch_summary asterisk_watch_summary(const struct asterisk_watch
 size_t asterisk_watch_takeovers(
 	const struct asterisk_watch *watch, struct takeover *takeovers, size_t max);
 
+/* takeovers_proven() of all that the log has told. */
+uint64_t asterisk_watch_proven(const struct asterisk_watch *watch);
+
+/* As takeovers_find(). */
+size_t asterisk_watch_find(const struct asterisk_watch *watch, const struct addr *addr,
+	uint32_t owner, struct takeover *takeovers, size_t max);
+/* "takeovers":[…] as a member of an object, as takeovers_find() finds them; `watch` NULL: null. */
+void asterisk_watch_put_takeovers(const struct asterisk_watch *watch, const struct addr *addr,
+	uint32_t owner, struct text *text);
 /* "security_log":{…},"takeovers":[…] as members of an object; `watch` NULL: both null. */
 void asterisk_watch_put(const struct asterisk_watch *watch, struct text *text);
 

@@ -27,6 +27,7 @@ struct pbx {
 	struct asterisk_watch *watch;	/* NULL: no log is followed */
 	const struct engine *engine;	/* NULL: not yet */
 	uint64_t seen;			/* changes of the list that the keeper knows of */
+	uint64_t proven;		/* takeovers that it knows of */
 	bool wanted;			/* the config in force asks for ACLs */
 	bool restart_needed;
 	bool dead;
@@ -252,6 +253,16 @@ static void tell_keeper(struct pbx *pbx, const struct moment *now)
 	asterisk_acls_clear(&acls);
 }
 
+/* Who was let in before an ACL was in force, or past it, is thrown out when it is proven. */
+static void tell_of_takeovers(struct pbx *pbx, const struct moment *now)
+{
+	uint64_t proven = asterisk_watch_proven(pbx->watch);
+
+	if (proven != pbx->proven && proven > 0)
+		asterisk_keeper_sighted(pbx->keeper, now->boot_ms);
+	pbx->proven = proven;
+}
+
 static void begin_task(struct pbx *pbx, const struct moment *now)
 {
 	struct asterisk_outcome outcome = {0};
@@ -276,8 +287,12 @@ void pbx_tick(struct pbx *pbx, const struct moment *now)
 		pbx->seen = engine_list_changes(pbx->engine);
 		asterisk_keeper_changed(pbx->keeper, now->boot_ms);
 	}
-	if (asterisk_keeper_wants(pbx->keeper, now->boot_ms))
+	tell_of_takeovers(pbx, now);
+	/* With 100,000 extensions this takes 30 ms, and the file 10: not both at once. */
+	if (asterisk_keeper_wants(pbx->keeper, now->boot_ms)) {
 		tell_keeper(pbx, now);
+		return;
+	}
 	begin_task(pbx, now);
 }
 

@@ -36,7 +36,7 @@ struct takeovers {
 	int64_t due_ms, look_ms, looked_ms;
 	int64_t minute_ms; /* its beginning */
 	unsigned minute_said;
-	uint64_t minute_left_out, left_out;
+	uint64_t minute_left_out, left_out, proven;
 };
 
 int takeovers_new(struct takeovers **ret_takeovers, const struct takeover_judge *judge,
@@ -358,6 +358,7 @@ static bool still_stands(struct takeovers *takeovers, struct pair *pair, const s
 		pair->said.certainty = !pair->said.login ? AUDIT_CLAIMED
 				       : call		 ? AUDIT_AMBIGUOUS
 							 : AUDIT_PROVEN;
+		takeovers->proven += pair->said.certainty == AUDIT_PROVEN;
 	}
 	return true;
 }
@@ -418,6 +419,7 @@ void takeovers_see(struct takeovers *takeovers, const struct audit_sighting *sig
 	pair->said.port = sighting->port;
 	pair->said.protocol = sighting->protocol;
 	pair->said.login |= sighting->login;
+	takeovers->proven += certainty == AUDIT_PROVEN;
 	if (sighting->agent)
 		pair->said.agent = *sighting->agent;
 	if (certainty > (enum audit_certainty)pair->said.certainty)
@@ -486,7 +488,8 @@ static int by_last(const void *a, const void *b)
 	return addr_compare(&x->addr, &y->addr);
 }
 
-size_t takeovers_list(const struct takeovers *takeovers, struct takeover *list, size_t max)
+size_t takeovers_find(const struct takeovers *takeovers, const struct addr *addr, uint32_t owner,
+	struct takeover *list, size_t max)
 {
 	size_t count = 0, kept = 0;
 
@@ -495,6 +498,10 @@ size_t takeovers_list(const struct takeovers *takeovers, struct takeover *list, 
 		size_t at;
 
 		if (!pair->used || !pair->is_said)
+			continue;
+		if (addr && !(pair->said.has_addr && addr_equal(&pair->said.addr, addr)))
+			continue;
+		if (owner != TAKEOVER_OWNER_GONE && pair->said.owner != owner)
 			continue;
 		count++;
 		/* An insertion into the sorted list of the `max` latest. */
@@ -510,7 +517,17 @@ size_t takeovers_list(const struct takeovers *takeovers, struct takeover *list, 
 	return count;
 }
 
+size_t takeovers_list(const struct takeovers *takeovers, struct takeover *list, size_t max)
+{
+	return takeovers_find(takeovers, NULL, TAKEOVER_OWNER_GONE, list, max);
+}
+
 uint64_t takeovers_left_out(const struct takeovers *takeovers)
 {
 	return takeovers->left_out;
+}
+
+uint64_t takeovers_proven(const struct takeovers *takeovers)
+{
+	return takeovers->proven;
 }

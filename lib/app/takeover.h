@@ -71,6 +71,11 @@ int64_t takeovers_due(const struct takeovers *takeovers);
 
 /* The latest first, up to `max` of those that were said; returns how many there are in all. */
 size_t takeovers_list(const struct takeovers *takeovers, struct takeover *list, size_t max);
+/* The same of those by `addr` (NULL: by any), and of `owner` (TAKEOVER_OWNER_GONE: of any). */
+size_t takeovers_find(const struct takeovers *takeovers, const struct addr *addr, uint32_t owner,
+	struct takeover *list, size_t max);
 uint64_t takeovers_left_out(const struct takeovers *takeovers); /* not said one by one */
+/* How often one was proven: it has grown, so there is one to be thrown out. */
+uint64_t takeovers_proven(const struct takeovers *takeovers);
 
 #endif

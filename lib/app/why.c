@@ -3,6 +3,7 @@
 #include "control_json.h"
 #include "fqdn.h"
 #include "json_put.h"
+#include "why_advice.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +12,8 @@
 
 enum {
 	EXIT_NO_SUCH_THING = 2,
-	REASONS_MAX = 5, /* of one strength */
+	REASONS_MAX = 5,  /* of one strength */
+	PLACES_MAX = 200, /* addresses of an extension or a peer, in each service */
 	SAME_NETWORK_4 = 24,
 	SAME_NETWORK_6 = 64,
 	TIME_SIZE = 64,
@@ -327,7 +329,8 @@ static bool is_ours(const struct why *why)
 	return addr_special(&why->addr) == ADDR_LOOPBACK || own_has(why->own, &why->addr);
 }
 
-static void put_service(struct why *why, size_t service)
+/* Of why->addr, as members of an object. */
+static void put_judgement(struct why *why, size_t service)
 {
 	struct told told = {.why = why};
 	struct verdict by_config, verdict;
@@ -339,7 +342,6 @@ static void put_service(struct why *why, size_t service)
 	by_config = verdict_by_config(why, &told);
 	verdict = verdict_in_force(why, service, &by_config);
 	why->behind |= !ours && by_config.element && strcmp(verdict.name, "drop") == 0;
-	json_put_open(why->text, "{");
 	json_put_key(why->text, "service");
 	json_put_string(why->text, why->view->config->services[service].name);
 	json_put_key(why->text, "verdict");
@@ -353,7 +355,6 @@ static void put_service(struct why *why, size_t service)
 	} else {
 		put_rule(why, service, &verdict);
 	}
-	json_put_close(why->text, "}");
 	why->text->failed |= told.owners.failed;
 	text_free(&told.owners);
 }
@@ -625,10 +626,39 @@ static const char *refusal_next(const struct why *why)
 	return "";
 }
 
+static const char behind_next[] =
+	"the config lets it in, the kernel's table does not: put the config in force (sipfence "
+	"sync, or start the daemon)";
+
+/* Who has logged in with somebody's password is not to be let in, and has to go: of that address
+ * (NULL: any), or that owner. Nothing where nobody has. */
+static void advise_of_takeover(
+	const struct why *why, const struct addr *addr, uint32_t owner, struct text *next)
+{
+	struct takeover list[REASONS_MAX];
+	size_t count = why->view->watch ? asterisk_watch_find(
+						  why->view->watch, addr, owner, list, REASONS_MAX)
+					: 0;
+	uint32_t last = TAKEOVER_OWNER_GONE;
+
+	for (size_t i = 0; i < count && i < REASONS_MAX; i++) {
+		const struct owner *of = &why->view->config->owners[list[i].owner];
+
+		if (list[i].certainty != AUDIT_PROVEN || list[i].excused || list[i].owner == last)
+			continue;
+		last = list[i].owner;
+		text_printf(next, "%s%s %s", next->length ? ", " : "change the password of ",
+			kind_name(of), of->id);
+	}
+	if (next->length > 0)
+		text_puts(next, ", and throw the registration out (sipfence asterisk --evict)");
+}
+
 /* What is only likely is worth reading where nothing is sure. */
 static void put_reasons(struct why *why)
 {
 	const struct text *list = why->sure.count ? &why->sure.list : &why->likely.list;
+	struct text next = {0};
 
 	json_put_key(why->text, "reasons");
 	json_put_open(why->text, "[");
@@ -637,10 +667,12 @@ static void put_reasons(struct why *why)
 		put_nameless(why);
 	json_put_close(why->text, "]");
 	json_put_key(why->text, "next");
-	if (why->behind)
-		json_put_string(why->text,
-			"the config lets it in, the kernel's table does not: put the config in "
-			"force (sipfence sync, or start the daemon)");
+	advise_of_takeover(why, &why->addr, TAKEOVER_OWNER_GONE, &next);
+	if (next.length > 0) {
+		text_puts(&next, "; let this address in only if you know whose it is");
+		json_put_string(why->text, text_string(&next));
+	} else if (why->behind)
+		json_put_string(why->text, behind_next);
 	else if (why->dropped && *refusal_next(why))
 		json_put_string(why->text, refusal_next(why));
 	else if (why->dropped && !why->config_decides)
@@ -650,6 +682,8 @@ static void put_reasons(struct why *why)
 			"of an extension (then sipfence reload)");
 	else
 		json_put_null(why->text);
+	why->text->failed |= next.failed;
+	text_free(&next);
 }
 
 static void begin(struct why *why, const char *kind)
@@ -694,10 +728,14 @@ static void put_address(struct why *why)
 	json_put_key(why->text, "services");
 	json_put_open(why->text, "[");
 	for (size_t i = 0; i < config->service_count; i++) {
-		if (config->services[i].port_count > 0)
-			put_service(why, i);
+		if (config->services[i].port_count == 0)
+			continue;
+		json_put_open(why->text, "{");
+		put_judgement(why, i);
+		json_put_close(why->text, "}");
 	}
 	json_put_close(why->text, "]");
+	asterisk_watch_put_takeovers(why->view->watch, &why->addr, TAKEOVER_OWNER_GONE, why->text);
 	if (why->dropped) {
 		blame_names(why);
 		blame_prefixes(why);
@@ -712,9 +750,121 @@ static void put_address(struct why *why)
 
 /* --- extensions, peers and hosts --- */
 
+struct places {
+	struct why *why;
+	uint32_t services; /* of the owner: as in struct owner */
+	size_t count;
+};
+
+/* What becomes of what comes from there. */
+static void put_place(struct places *places, const struct prefix *prefix, const char *host)
+{
+	struct why *why = places->why;
+	const struct config *config = why->view->config;
+
+	why->addr = prefix->addr;
+	for (size_t i = 0; i < config->service_count; i++) {
+		if (!(places->services >> i & 1) || config->services[i].port_count == 0 ||
+			places->count >= PLACES_MAX)
+			continue;
+		places->count++;
+		json_put_open(why->text, "{");
+		json_put_key(why->text, "prefix");
+		json_put_prefix(why->text, prefix);
+		json_put_key(why->text, "host");
+		json_put_string(why->text, host);
+		put_judgement(why, i);
+		json_put_close(why->text, "}");
+	}
+}
+
+static void put_places_of_host(struct places *places, uint32_t owner, const struct host *host)
+{
+	const struct view *view = places->why->view;
+	struct prefix prefixes[HOST_ADDRS_MAX];
+	size_t count = allowlist_prefixes(view->config, owner, host, view->clock->now, prefixes);
+
+	for (size_t i = 0; i < count; i++) {
+		bool again = false;
+
+		for (size_t j = 0; j < i && !again; j++)
+			again = prefix_compare(&prefixes[i], &prefixes[j]) == 0;
+		if (!again)
+			put_place(places, &prefixes[i], host->name);
+	}
+}
+
+/* All from where that one may come. */
+static void put_places(struct why *why, uint32_t owner, struct places *places)
+{
+	const struct view *view = why->view;
+	const struct config *config = view->config;
+	const struct owner *of = &config->owners[owner];
+
+	places->services = of->services;
+	for (size_t i = 0; i < view->roster->binding_count; i++) {
+		const struct binding *binding = &view->roster->bindings[i];
+		const struct host *host = &view->roster->hosts[binding->host];
+
+		if (binding->owner == owner)
+			put_places_of_host(places, owner, host);
+	}
+	for (size_t i = 0; i < of->fixed_count; i++)
+		put_place(places, &of->fixed[i], NULL);
+	places->services = 0;
+	for (size_t i = 0; i < config->service_count; i++)
+		places->services |= (uint32_t)config->services[i].local << i;
+	for (size_t i = 0; of->local && i < config->local_subnet_count; i++)
+		put_place(places, &config->local_subnets[i], NULL);
+}
+
+static bool acl_is_off(const struct pbx_summary *pbx)
+{
+	return !pbx->wanted || !pbx->known;
+}
+
+/* Asterisk refuses who is not in its ACL, too: whether it has the right one. */
+static void put_acl(const struct why *why, const struct owner *owner)
+{
+	const struct pbx_summary *pbx = &why->view->pbx;
+	const char *problem = NULL;
+
+	json_put_key(why->text, "acl");
+	if (owner->kind != OWNER_EXTENSION || acl_is_off(pbx)) {
+		json_put_null(why->text);
+		return;
+	}
+	for (uint32_t i = 0; i < pbx->acls.mismatch_count && i < ASTERISK_KEEPER_SAID; i++) {
+		const char *id = pbx->acls.mismatches[i].extension;
+
+		if (id && strcmp(id, owner->id) == 0)
+			problem = asterisk_match_text(pbx->acls.mismatches[i].match);
+	}
+	if (!problem && pbx->acls.trouble->code)
+		problem = pbx->acls.trouble->what;
+	json_put_open(why->text, "{");
+	json_put_key(why->text, "state");
+	json_put_string(why->text, asterisk_keeper_word(pbx->acls.state));
+	json_put_key(why->text, "error");
+	json_put_string(why->text, problem);
+	json_put_close(why->text, "}");
+}
+
+static void put_advice(struct why *why, struct text *advice)
+{
+	json_put_key(why->text, "next");
+	json_put_string(why->text, why->behind	    ? behind_next
+				   : advice->length ? text_string(advice)
+						    : NULL);
+	why->text->failed |= advice->failed;
+	text_free(advice);
+}
+
 static void put_owner(struct why *why, uint32_t index, bool other, const struct owner_index *hosts,
 	const struct owner_index *srvs)
 {
+	struct places places = {.why = why};
+	struct text advice = {0};
 	const struct view *view = why->view;
 	const struct owner *owner = &view->config->owners[index];
 
@@ -752,6 +902,16 @@ static void put_owner(struct why *why, uint32_t index, bool other, const struct 
 	json_put_close(why->text, "]");
 	json_put_key(why->text, "also");
 	json_put_string(why->text, other ? "peer" : NULL);
+	json_put_key(why->text, "addresses");
+	json_put_open(why->text, "[");
+	put_places(why, index, &places);
+	json_put_close(why->text, "]");
+	put_acl(why, owner);
+	asterisk_watch_put_takeovers(view->watch, NULL, index, why->text);
+	advise_of_takeover(why, NULL, index, &advice);
+	if (advice.length == 0)
+		why_advise_owner(view, index, &advice);
+	put_advice(why, &advice);
 	end(why);
 }
 
@@ -760,11 +920,15 @@ static bool put_host(struct why *why, const char *name, const struct owner_index
 {
 	const struct roster *roster = why->view->roster;
 	const struct srv *srv = roster_find_srv(roster, name);
-	size_t count = 0;
+	struct places places = {.why = why};
+	struct text advice = {0};
+	size_t first = roster->host_count;
 
-	for (size_t i = 0; i < roster->host_count; i++)
-		count += strcmp(roster->hosts[i].name, name) == 0;
-	if (count == 0 && !srv)
+	for (size_t i = roster->host_count; i > 0; i--) {
+		if (strcmp(roster->hosts[i - 1].name, name) == 0)
+			first = i - 1;
+	}
+	if (first == roster->host_count && !srv)
 		return false;
 	begin(why, "host");
 	put_table(why);
@@ -780,6 +944,20 @@ static bool put_host(struct why *why, const char *name, const struct owner_index
 	if (srv)
 		status_put_srv(why->view, srvs, (size_t)(srv - roster->srvs), why->text);
 	json_put_close(why->text, "]");
+	json_put_key(why->text, "addresses");
+	json_put_open(why->text, "[");
+	for (size_t i = 0; i < roster->binding_count && places.count < PLACES_MAX; i++) {
+		const struct binding *binding = &roster->bindings[i];
+		const struct host *host = &roster->hosts[binding->host];
+
+		places.services = why->view->config->owners[binding->owner].services;
+		if (strcmp(host->name, name) == 0)
+			put_places_of_host(&places, binding->owner, host);
+	}
+	json_put_close(why->text, "]");
+	if (first < roster->host_count)
+		why_advise_host(why->view, first, &advice);
+	put_advice(why, &advice);
 	end(why);
 	return true;
 }
@@ -941,15 +1119,13 @@ int why_answer(const struct view *view, const struct own_addresses *own, const c
 	struct ledger *ledger = NULL;
 	int result = 0;
 
-	if (!addr_parse(what, strlen(what), &why.addr)) {
-		result = answer_name(&why);
-		return result < 0 || text->failed ? -ENOMEM : 0;
-	}
 	if (!why.ledger) {
 		result = make_ledger(view, &skeleton, &ledger);
 		why.ledger = ledger;
 	}
-	if (result == 0)
+	if (result == 0 && !addr_parse(what, strlen(what), &why.addr))
+		result = answer_name(&why);
+	else if (result == 0)
 		put_address(&why);
 	ledger_free(ledger);
 	ruleset_free(skeleton);

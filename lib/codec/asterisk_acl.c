@@ -36,13 +36,19 @@ void asterisk_acl_print_head(const char *config_path, struct text *text)
 
 void asterisk_acl_print(const char *extension, const struct acl *acl, struct text *text)
 {
-	char name[ASTERISK_ACL_NAME_SIZE], address[ADDR_TEXT_SIZE];
+	size_t length = strnlen(extension, ASTERISK_ACL_NAME_SIZE - sizeof(NAME_PREFIX));
+	char address[ADDR_TEXT_SIZE];
 
-	asterisk_acl_name(extension, name);
-	text_printf(text, "\n[%s%s", name, denies);
+	text_write(text, section_start, sizeof(section_start) - 1);
+	text_write(text, extension, length);
+	text_write(text, denies, sizeof(denies) - 1);
 	for (size_t i = 0; i < acl->count; i++) {
 		addr_print(&acl->permits[i].addr, address);
-		text_printf(text, "permit=%s/%u\n", address, acl->permits[i].length);
+		text_write(text, "permit=", strlen("permit="));
+		text_puts(text, address);
+		text_write(text, "/", 1);
+		text_number(text, acl->permits[i].length);
+		text_write(text, "\n", 1);
 	}
 }
 

@@ -39,7 +39,8 @@ static int explain_connect(const char *path, int number, struct error *error)
 {
 	if (number == ENOENT || number == ECONNREFUSED || number == ENOTDIR)
 		return error_set(error, -ECONNREFUSED,
-			"start it: systemctl start sipfence, or sipfence run",
+			"start it (systemctl start sipfence, or sipfence run); from cron, without "
+			"a daemon, sipfence sync does its work",
 			"no daemon is running (%s: %s)", path, strerror(number));
 	if (number == EACCES || number == EPERM)
 		return explain_denied(path, error);

@@ -33,6 +33,31 @@ struct replacement {
 	mode_t mode;
 };
 
+/* The daemon of sipfence.service sees most of the disk as read-only, and is not root. */
+static const char *advice(int number)
+{
+	switch (number) {
+	case EROFS:
+		return "under systemd, the unit must allow that folder: ReadWritePaths= in the "
+		       "drop-in examples/systemd/asterisk.conf; else the disk is mounted read-only "
+		       "(findmnt -T on the folder)";
+	case EPERM:
+	case EACCES:
+		if (geteuid() == 0)
+			return "see what keeps root from it (lsattr, a security module)";
+		return "let this user write the folder (ls -ld; examples/systemd/asterisk.conf "
+		       "says how for the daemon), or run it as root";
+	case ENOENT:
+	case ENOTDIR:
+		return "make the folder, or name a file in another one";
+	case ENOSPC:
+	case EDQUOT:
+		return "make room on that disk (df)";
+	default:
+		return "see that the disk works (dmesg)";
+	}
+}
+
 /* --- The folder --- */
 
 static int check_folder(const struct replacement *to, struct error *error)
@@ -68,8 +93,8 @@ static int open_folder(struct replacement *to, struct error *error)
 	snprintf(to->folder_path, sizeof(to->folder_path), "%s", dirname(copy));
 	to->folder = open(to->folder_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (to->folder < 0 || fstat(to->folder, &to->folder_status) < 0)
-		return error_set(error, -errno, "see that it is there, and run it as root",
-			"cannot open the folder %s: %s", to->folder_path, strerror(errno));
+		return error_set(error, -errno, advice(errno), "cannot open the folder %s: %s",
+			to->folder_path, strerror(errno));
 	return check_folder(to, error);
 }
 
@@ -100,7 +125,7 @@ static int look_at_old(struct replacement *to, struct error *error)
 		to->old = (struct stat){0};
 		if (errno == ENOENT)
 			return 0;
-		return error_set(error, -errno, "run it as root", "cannot look at %s: %s", to->path,
+		return error_set(error, -errno, advice(errno), "cannot look at %s: %s", to->path,
 			strerror(errno));
 	}
 	if (S_ISLNK(to->old.st_mode))
@@ -232,11 +257,8 @@ static int replace(struct replacement *to, const char *like, const void *data, s
 		return REPLACE_UNCHANGED;
 	result = write_new(to, data, length);
 	if (result < 0)
-		return error_set(error, result,
-			result == -EPERM || result == -EACCES
-				? "run it as root"
-				: "see that the disk has room and works (df, dmesg)",
-			"cannot write %s: %s", to->path, strerror(-result));
+		return error_set(error, result, advice(-result), "cannot write %s: %s", to->path,
+			strerror(-result));
 	return 0;
 }
 

@@ -398,6 +398,29 @@ class Writing(Case):
         result = self.asterisk("--write", code=1)
         self.assertIn("the ACL sipfence-21 is not there", result.err, result)
 
+    def test_no_acl_conf_and_no_folder(self):
+        os.unlink(os.path.join(self.etc, "acl.conf"))
+        result = self.asterisk()
+        self.assertIn("%s/acl.conf does not exist; make it, with this line: #tryinclude sipfence_acl.conf\n"
+                      % self.etc, result.err, result)
+        self.file = os.path.join(self.etc, "away", "further", "sipfence_acl.conf")
+        self.configure()
+        result = self.asterisk()
+        self.assertIn("there is no folder for %s/away/further/acl.conf: correct asterisk.acl-file" % self.etc, result.err)
+        self.assertNotIn("does not include", result.err)
+        result = self.asterisk("--write", code=1)
+        self.assertIn("what to do: make the folder, or name a file in another one", result.err)
+
+    def test_a_folder_that_is_read_only(self):
+        """As systemd shows it to the unit."""
+        shut = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"',
+                self.etc]
+        if self.fence.host.run(["unshare", "--mount", "true"], check=False).returncode:
+            self.skipTest("nothing can be mounted here")
+        result = self.asterisk("--write", code=1, prefix=shut)
+        self.assertIn("Read-only file system", result.err)
+        self.assertIn("ReadWritePaths= in the drop-in examples/systemd/asterisk.conf", result.err)
+
     def test_acl_conf_does_not_include_it(self):
         self.write("acl.conf", "[mine]\ndeny=::/0\n")
         result = self.asterisk("--write", code=1)

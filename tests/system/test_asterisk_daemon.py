@@ -13,6 +13,7 @@ import time
 from asterisk_stand_in import StandIn, contact, registered
 from daemon_case import HOME, HOME2, NAME, PATIENCE, ROGUE, DaemonCase
 from harness import main, privileged, wait_until
+from test_takeover import login
 
 # What the daemon needs at most, but for DNS; two cores may have more to do.
 SOON = 5.0
@@ -468,6 +469,63 @@ class Evicts(AsteriskCase):
         result = self.fence.run("status")
         self.assertEqual(result.code, 3)
         self.assertIn("Asterisk: 1 registration does not go", result.out)
+
+    def watching(self, evict):
+        """A daemon that follows the security log, whose first round of evictions is over."""
+        self.log = os.path.join(self.asterisk.folder, "security")
+        open(self.log, "w").close()
+        daemon = self.running(keys="acl: true, evict: %s, security-log: %s" % (evict, self.log))
+        wait_until(lambda: daemon.status()["security_log"]["state"] == "followed", 15 * PATIENCE)
+        time.sleep(0.5)
+        return daemon
+
+    def registers(self, daemon, address, *contacts):
+        """So the log says. Nothing but the log is news: names and ACLs stay as they are."""
+        self.world(contacts=list(contacts))
+        mark = daemon.mark()
+        with open(self.log, "a", encoding="ascii") as file:
+            file.write(login("21", address))
+        return mark
+
+    def test_a_proven_takeover_begins_it(self):
+        daemon = self.watching("true")
+        mark = self.registers(daemon, ROGUE, contact("21", "sip:21@%s:5061" % ROGUE, 1),
+                              contact("21", "sip:21@%s:5060" % HOME, 2))
+        daemon.wait_event("takeover", SOON * PATIENCE, mark, certainty="proven", address=ROGUE)
+        self.assertEvicted()
+        daemon.wait_event("evict", SOON * PATIENCE, mark, result="evicted", address=ROGUE)
+        # Who comes again at once is not asked after at once.
+        self.asterisk.commands()
+        for _ in range(3):
+            self.registers(daemon, ROGUE, contact("21", "sip:21@%s:5061" % ROGUE, 1))
+            time.sleep(0.3)
+        self.assertEqual(self.asterisk.commands(), [])
+        wait_until(lambda: self.here() == [], 10 * PATIENCE)
+        self.assertEqual(self.here(), [])
+
+    def test_a_takeover_evicts_under_the_same_guards(self):
+        daemon = self.watching("true")
+        # Behind a NAT it is the phone's own address.
+        self.registers(daemon, ROGUE, contact("21", "sip:21@192.168.77.9:5060", 1))
+        time.sleep(2)
+        self.assertEqual(len(self.here()), 1)
+        # An ACL that is not known to be in force.
+        self.world(lies=True)
+        self.moves(daemon, HOME2)
+        self.wait_state(daemon, "mismatch")
+        time.sleep(5)
+        self.registers(daemon, ROGUE, registered("21", ROGUE + ":5060"))
+        time.sleep(2)
+        self.assertEqual(len(self.here()), 1)
+        self.assertEqual(daemon.events("evict"), [])
+
+    def test_a_takeover_without_evict(self):
+        daemon = self.watching("false")
+        mark = self.registers(daemon, ROGUE, registered("21", ROGUE + ":5060"))
+        daemon.wait_event("takeover", SOON * PATIENCE, mark, address=ROGUE)
+        time.sleep(1)
+        self.assertEqual(len(self.here()), 1)
+        self.assertEqual(daemon.events("evict"), [])
 
     def test_switched_by_a_reload(self):
         self.contacts()

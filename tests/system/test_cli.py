@@ -79,7 +79,7 @@ class Commands(Base):
                                 (["sync", "extra"], "extra"), (["--color=purple", "check"], "purple"),
                                 (["sync", "--confirm", "soon"], "soon"),
                                 (["check", "--dry-run"], "dry-run"), (["status", "extra"], "extra"),
-                                (["why"], "why WHAT"), (["why", "21", "extra"], "extra"), (["run", "--dry-run"], "dry-run"),
+                                (["why"], "why WHAT"), (["export"], "for kamailio or freeswitch"), (["why", "21", "extra"], "extra"), (["run", "--dry-run"], "dry-run"),
                                 (["sync", "--pidfile=/tmp/x"], "pidfile"), (["status", "--yes"], "yes")):
             with self.subTest(arguments=arguments):
                 result = self.assertCode(self.fence.run(*arguments), 2)
@@ -585,6 +585,17 @@ class BadConfigs(Base):
         self.fence.config(self.good + "services: {web: {tcp: [80]}}\n")
         result = self.assertCode(self.fence.run("check"), 0)
         self.assertRegex(result.err, r"warning: .*web")
+
+    def test_warnings_of_the_config_are_said_where_they_matter(self):
+        path = self.fence.config(self.good + "services: {web: {tcp: [80]}}\n")
+        for again, said in ((False, True), (True, False)):
+            self.assertEqual("warning" in self.assertCode(self.fence.run("sync"), 0).err, said, again)
+            # As of a config that stood there before.
+            os.utime(path, (1, 1))
+        self.assertEqual(self.fence.run("status").err.count("warning"), 0)
+        self.assertEqual(self.fence.run("status", "-v").err.count("warning"), 1)
+        self.assertEqual(self.fence.run("check").err.count("warning"), 1)
+        self.assertEqual(self.fence.run("check", "-q").err, "")
 
     def test_keys_are_text(self):
         self.fence.config("extensions: {0021: home21.example, no: 203.0.113.7, 1e3: 203.0.113.8}\n"

@@ -311,6 +311,12 @@ class Page(unittest.TestCase):
                     self.assertTrue(any(re.search(r"_%s(_|=)" % re.escape(key), said)
                                         for said in self.said.values()), key)
 
+    def test_hooks_take_every_key(self):
+        """A key of other letters would be on no page, and its event would reach no hook."""
+        for path, text in self.sources:
+            for key in re.findall(r'event_put\w*\(\s*[^,;]*,\s*"([^"]*)"', text):
+                self.assertRegex(key, r"^[a-z][a-z0-9-]*$", path)
+
     def test_no_event_that_there_is_not(self):
         made = {name for _, name, _ in self.events()}
         self.assertEqual(set(self.said) - made, set())

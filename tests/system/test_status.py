@@ -538,7 +538,7 @@ class Refresh(Base):
         self.assertIn("extension 23 has no name that DNS could be asked for", result.err)
         result = self.assertCode(self.fence.run("refresh", "nobody"), 2)
         self.assertIn("`nobody` is not the name of a host", result.err)
-        self.assertIn("nor an extension or peer", result.err)
+        self.assertIn("nor an extension or peer; sipfence status lists them", result.err)
 
     def test_output_that_cannot_be_written(self):
         self.good()
@@ -664,7 +664,9 @@ class Why(Base):
         self.assertEqual([(entry["id"], entry["host"], entry["to"] is None) for entry in document["history"]],
                          [("21", NAME, True), ("21", NAME, False)])
         self.assertEqual(self.fence.run("why", ROGUE, "--json").json()["history"], [])
-        self.assertNotIn("history", self.fence.run("why", "21", "--json").json())
+        self.assertEqual([(entry["prefix"], entry["to"] is None) for entry in
+                          self.fence.run("why", "21", "--json").json()["history"]],
+                         [(HOME, True), (HOME2, False), (HOME, False)])
         os.rename(self.fence.state, self.fence.state + ".away")
         out = self.why(HOME).out
         os.rename(self.fence.state + ".away", self.fence.state)
@@ -688,13 +690,56 @@ class Why(Base):
         self.assertRegex(out, r"198\.51\.100\.9 may pass to sip\n  for peer carrier: .*\n" if "carrier:" in
                          out.splitlines()[1] else r"for peer trunk by trunk\.example: a former address")
 
+    def test_why_can_t_it_register(self):
+        """It knocks from where it was, or from anywhere."""
+        self.mixed()
+        self.points(HOME2)
+        self.fence.run("refresh", NAME)
+        self.assertFalse(self.passes(HOME))
+        self.assertFalse(self.passes(ROGUE))
+        out = self.why("21").out
+        packets = r": \d+ packets? to sip, the last \d+ s ago$"
+        self.assertRegex(out, r"(?m)^- kept out in the last hour: %s, which it had formerly" % HOME + packets)
+        self.assertRegex(out, r"(?m)^- kept out lately, and perhaps it: %s" % ROGUE + packets)
+        self.assertRegex(out, r"(?m)^- formerly: %s by %s, from " % (HOME, NAME))
+        self.assertRegex(out, r"(?m)^    %s since \S+ \S+ \S+( or before)?; rule: ip saddr @sip_hosts4 accept$" % HOME2)
+        document = self.fence.run("why", "21", "--json").json()
+        self.assertEqual([(item["address"], item["former"]) for item in document["kept_out"]],
+                         [(HOME, True), (ROGUE, False)])
+        place, = document["addresses"]
+        self.assertEqual((place["prefix"], place["host"], place["service"], place["verdict"], place["set"]),
+                         (HOME2, NAME, "sip", "accept", "sip_hosts4"))
+        self.assertIn(NAME, document["next"])
+        # Of the one, that it was kept out, and no other.
+        out = self.why(ROGUE).out
+        self.assertRegex(out, r"(?m)^- it was kept out in the last hour" + packets)
+        self.assertEqual(len(self.fence.run("why", ROGUE, "--json").json()["kept_out"]), 1)
+        self.assertEqual(self.fence.run("why", HOME2, "--json").json()["kept_out"], [])
+        # A name that two guards judge is told once.
+        out = self.why(NAME).out
+        self.assertEqual(out.count("%s since" % HOME2), 2)
+        self.assertIn("lets in peer anna", out)
+        if privileged():
+            result = self.fence.run("why", "21", "--json", prefix=NO_CAPS)
+            self.assertIsNone(result.json()["kept_out"])
+
     def test_extensions_and_hosts(self):
         self.mixed()
         out = self.why("21").out
         self.assertRegex(out, r"^extension 21 may reach sip from here, and from nowhere else:\n"
                          r"  home21\.example: fresh, 203\.0\.113\.10; last answer with addresses \d+ s ago; "
-                         r"(next question in \d+ s|being asked now)\n$")
-        self.assertIn("from nowhere at present", self.why("30").out)
+                         r"(next question in \d+ s|being asked now)\n"
+                         r"    203\.0\.113\.10( since .*)?; rule: ip saddr @sip_hosts4 accept\n"
+                         r"if it is anywhere else, have home21\.example point there ")
+        # What would have to change.
+        for extension, name, words in (
+                ("30", "dead", "was never answered: see that the name is right"),
+                ("9", "bad", "have it give the public one"), ("100", "gone", "has to tell the dynamic-DNS service")):
+            for what in (extension, name + ".example"):
+                self.assertIn(words, self.why(what).out.splitlines()[-1])
+            self.assertIn("from nowhere at present", self.why(extension).out)
+        self.assertIn("give it `hosts` in the config, then sipfence reload", self.why("23").out)
+        self.assertIn("add that to its `hosts`", self.why("carrier").out)
         self.assertIn("fixed in the config: 203.0.113.99", self.why("22").out)
         self.assertIn("the local subnets: 192.168.1.0/24", self.why("23").out)
         self.assertIn("is a host of extension 22", self.why("alice.example").out)

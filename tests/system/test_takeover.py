@@ -128,6 +128,28 @@ class Told(TakeoverCase):
                          ({"kind": "extension", "id": "21"}, ROGUE, "proven", False))
         self.assertEqual(status["security_log"]["security_events"], 1)
 
+    def test_why_says_it_first(self):
+        daemon = self.watched()
+        mark = daemon.mark()
+        self.write(login("21", ROGUE))
+        self.assertTold(daemon, mark, address=ROGUE)
+        told = r"^TAKEOVER: extension 21 logged in from %s, which is none of its addresses \(proven\): 1 time, the " \
+               r"last \d+ s ago\n" % ROGUE
+        out = self.fence.run("why", ROGUE).out
+        self.assertRegex(out, told)
+        self.assertRegex(out.splitlines()[-1], r"^change the password of extension 21, and throw the registration out ")
+        self.assertNotIn("to let it in, if it is yours", out)
+        out = self.fence.run("why", "21").out
+        self.assertRegex(out, told)
+        self.assertIn("\nchange the password of extension 21, and throw", out)
+        for what in (ROGUE, "21"):
+            takeover, = self.fence.run("why", what, "--json").json()["takeovers"]
+            self.assertEqual((takeover["address"], takeover["certainty"]), (ROGUE, "proven"))
+        for what in (ELSEWHERE, HOME):
+            self.assertEqual(self.fence.run("why", what, "--json").json()["takeovers"], [])
+            self.assertNotIn("TAKEOVER", self.fence.run("why", what).out)
+        self.assertIn("to let it in, if it is yours", self.fence.run("why", ELSEWHERE).out)
+
     def test_what_is_probably_a_call_runs_no_hook(self):
         """chan_sip logs a call to 21 as a log-in of it; 22's home is another's."""
         self.points(HOME2, name="home22.example")

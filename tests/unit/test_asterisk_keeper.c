@@ -40,7 +40,8 @@ struct model {
 	int64_t lag_at;
 	int lag_ms;
 	bool down, booting, lies, hangs, unknown_evict, unwritable, no_contacts;
-	char *read; /* the file that it has read: the same is not read again */
+	char by_hand[256]; /* what it shows of an ACL that the file does not have */
+	char *read;	   /* the file that it has read: the same is not read again */
 	struct phone phones[8];
 	size_t phone_count;
 	/* Registrations of pjsip beside them, of extension 1000, and how many have gone. */
@@ -160,6 +161,8 @@ static void show(struct model *model, struct text *output)
 
 	snprintf(head, sizeof(head), "\n[%s]\n", model->task.name);
 	at = model->loaded ? strstr(model->loaded, head) : NULL;
+	if (!at && strstr(model->by_hand, model->task.name))
+		text_printf(output, "\n%s", model->by_hand);
 	if (!at)
 		return;
 	text_printf(output, "\nACL: %s\n---------------------------------------------\n",
@@ -505,6 +508,41 @@ static void test_gone(void **state)
 	run(model, 60000);
 	assert_in_force(model);
 	assert_null(strstr(model->loaded, "1002"));
+	end(model);
+}
+
+/* Somebody has written one of that name by hand: that is said once, and no alarm for good. */
+static void test_gone_and_by_hand(void **state)
+{
+	struct model *model = start(3);
+
+	(void)state;
+	run(model, 100);
+	snprintf(model->by_hand, sizeof(model->by_hand),
+		"ACL: sipfence-1002\n---------------------------------------------\n"
+		"  0:  deny - 0.0.0.0/0.0.0.0\n  1: allow - 192.0.2.77/255.255.255.255\n");
+	model->config.owner_count = 2;
+	asterisk_keeper_changed(model->keeper, model->now);
+	run(model, 3000);
+	assert_in_force(model);
+	assert_int_equal(said(model, "result=mismatch extension=1002"), 1);
+	assert_int_equal(said(model, "a section [sipfence-1002]"), 1);
+	run(model, 60 * 60 * 1000);
+	assert_int_equal(said(model, "result=mismatch extension=1002"), 1);
+	assert_in_force(model);
+	end(model);
+	/* The same addresses: it may be the former file, which is tried again for a while. */
+	model = start(3);
+	run(model, 100);
+	model->lies = true;
+	model->config.owner_count = 2;
+	asterisk_keeper_changed(model->keeper, model->now);
+	run(model, 20000);
+	assert_int_equal(state_of(model), ASTERISK_KEEPER_MISMATCH);
+	run(model, 180000);
+	assert_int_equal(said(model, "result=mismatch extension=1002"), 2);
+	assert_int_equal(said(model, "a section [sipfence-1002]"), 1);
+	assert_in_force(model);
 	end(model);
 }
 
@@ -1067,6 +1105,7 @@ int main(void)
 		cmocka_unit_test(test_change),
 		cmocka_unit_test(test_burst),
 		cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_gone_and_by_hand),
 		cmocka_unit_test(test_lie),
 		cmocka_unit_test(test_not_read_again),
 		cmocka_unit_test(test_lag),
