@@ -6,14 +6,19 @@ uses. debootstrap checks what it gets by the keyring of this machine.
     problem = missing()                                  # why there can be none; None: there can
     problem = bootstrap("bullseye", folder, packages, deadline)
     folder, problem = kept("bullseye", packages, is_whole, deadline)   # made once, for all tests
+    folder, problem = clean(deadline)                    # Debian 12, and nothing more; kept, too
+    folder, problem = grown(folder, "name", packages, deadline)        # a copy with more, kept, too
+    path, problem = fetched("prometheus", "usr/bin/promtool", deadline)     # a program alone
     done = run_bounded(["chroot", folder, "true"], deadline)
 """
+import contextlib
 import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 
@@ -86,30 +91,99 @@ def make(release, folder, packages, is_whole, deadline):
     return None
 
 
+@contextlib.contextmanager
+def locked(path, deadline):
+    """Whoever comes meanwhile waits; TimeoutError for who has waited for too long."""
+    with open(path + ".lock", "w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError("somebody else has been making %s for too long" % path) from None
+                time.sleep(0.2)
+        yield
+
+
+def cache():
+    return os.path.abspath(os.environ.get("SIPFENCE_CACHE") or "/var/cache/sipfence-tests")
+
+
 def kept(release, packages, is_whole, deadline):
     """
     (folder, None) or (None, why there is none). It is made once, below
     ${SIPFENCE_CACHE:-/var/cache/sipfence-tests}; whoever comes meanwhile waits.
     """
-    cache = os.path.abspath(os.environ.get("SIPFENCE_CACHE") or "/var/cache/sipfence-tests")
-    folder = os.path.join(cache, release)
+    folder = os.path.join(cache(), release)
     problem = None
     try:
-        os.makedirs(cache, mode=0o755, exist_ok=True)
-        with open(folder + ".lock", "w") as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        return None, "somebody else has been making %s for too long" % folder
-                    time.sleep(0.2)
+        os.makedirs(cache(), mode=0o755, exist_ok=True)
+        with locked(folder, deadline):
             if not is_whole(folder):
                 problem = make(release, folder, packages, is_whole, deadline)
     except OSError as error:
         problem = str(error)
     return (None, problem) if problem else (folder, None)
+
+
+def clean(deadline):
+    """A Debian 12 with nothing but what debootstrap makes of it."""
+    return kept("bookworm", ["ca-certificates"], os.path.isdir, deadline)
+
+
+def grown(base, name, packages, deadline):
+    """The same for a copy of a kept folder with more packages in it; none of them is started."""
+    folder = os.path.join(cache(), name)
+    part = folder + ".part"
+    try:
+        with locked(folder, deadline):
+            if os.path.isdir(folder):
+                return folder, None
+            shutil.rmtree(part, ignore_errors=True)
+            for argv in (["cp", "-a", base, part],
+                         ["chroot", part, "apt-get", "-q", "update"],
+                         ["chroot", part, "apt-get", "-q", "install", "-y", "--no-install-recommends",
+                          *packages],
+                         ["chroot", part, "apt-get", "clean"]):
+                done = run_bounded(argv, deadline)
+                if done.returncode != 0:
+                    shutil.rmtree(part, ignore_errors=True)
+                    return None, "%s: %s" % (" ".join(argv[:4]), " / ".join(done.stdout.splitlines()[-3:]))
+                if argv[0] == "cp":
+                    with open(os.path.join(part, "usr/sbin/policy-rc.d"), "w") as file:
+                        file.write("#!/bin/sh\nexit 101\n")
+                        os.fchmod(file.fileno(), 0o755)
+            os.rename(part, folder)
+    except OSError as error:
+        return None, str(error)
+    return folder, None
+
+
+def fetched(package, program, deadline):
+    """
+    (path, None) or (None, why not): one program out of a Debian package that is not installed, since
+    that would start something. It is kept like the folders above; the name of the file is the key.
+    """
+    path = os.path.join(cache(), os.path.basename(program))
+    if os.access(path, os.X_OK):
+        return path, None
+    if not shutil.which("apt-get", path=PATH) or not shutil.which("dpkg-deb", path=PATH):
+        return None, "this is no Debian"
+    try:
+        os.makedirs(cache(), mode=0o755, exist_ok=True)
+        with locked(path, deadline), tempfile.TemporaryDirectory(prefix="sipfence-") as folder:
+            if os.access(path, os.X_OK):
+                return path, None
+            done = run_bounded(["sh", "-c", 'cd "$1" && apt-get -q download "$2" && dpkg-deb -x *.deb .',
+                                "sh", folder, package], deadline)
+            if done.returncode != 0:
+                return None, "apt-get download %s: %s" % (package, " / ".join(done.stdout.splitlines()[-2:]))
+            shutil.copy(os.path.join(folder, program), path + ".part")
+            os.rename(path + ".part", path)
+    except OSError as error:
+        return None, str(error)
+    return path, None
 
 
 def main():

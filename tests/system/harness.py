@@ -583,11 +583,11 @@ def free_port(host, address="127.0.0.1"):
 class Knot:
     """knotd in the foreground as a child, authoritative for one zone, open to updates from loopback."""
 
-    def __init__(self, host, directory, zone="example.", records="", workers=1):
+    def __init__(self, host, directory, zone="example.", records="", workers=1, port=None):
         self.host = host
         self.zone = zone
         self.directory = directory
-        self.port = free_port(host)
+        self.port = port or free_port(host)
         os.makedirs(directory, exist_ok=True)
         with open(os.path.join(directory, "zone"), "w") as file:
             file.write("$ORIGIN %s\n$TTL 30\n@ SOA ns.%s admin.%s 1 3600 600 86400 5\n@ NS ns\n"

@@ -2,16 +2,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
 The Debian package of examples/debian: built from a copy of the tree, clean for lintian, installed into
-a clean Debian 12 with nothing but what it depends on, started there, and purged.
+a clean Debian 12 with nothing but what it depends on, started there, upgraded while it works, and purged.
 
 Needs root, debootstrap and a Debian mirror, that of this machine's own apt. The clean Debian is made
 once and kept in ${SIPFENCE_CACHE:-/var/cache/sipfence-tests}/bookworm; the package goes into a copy.
-There is no systemd at work in a chroot: of the units systemd says whether it understands them.
+There is no systemd at work in a chroot: of the units systemd says whether it understands them, and
+what the package asks of it in an upgrade is done by a script of this test.
 """
+import contextlib
 import glob
 import os
 import re
 import shutil
+import signal
+import socket
 import stat
 import tempfile
 import threading
@@ -19,9 +23,8 @@ import time
 import unittest
 
 import debian
-from harness import PATH, REPO
+from harness import PATH, REPO, Knot, Network, wait_until
 
-RELEASE = "bookworm"
 MINUTES = 6  # for all of it
 TREE = ["cmd", "examples", "lib", "tests", "meson.build", "LICENSE", "README.md"]
 
@@ -31,11 +34,6 @@ def section(name):
     with open(os.path.join(REPO, "tests/packages")) as file:
         text = file.read().split("[%s]\n" % name)[1].split("\n[")[0]
     return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-
-
-def clean_debian(deadline):
-    """(folder, None) or (None, why there is none)."""
-    return debian.kept(RELEASE, ["ca-certificates"], os.path.isdir, deadline)
 
 
 class Sources(unittest.TestCase):
@@ -71,7 +69,7 @@ class Package(unittest.TestCase):
         cls.work = tempfile.mkdtemp(prefix="sipfence-package-")
         cls.addClassCleanup(shutil.rmtree, cls.work, ignore_errors=True)
         found = []
-        making = threading.Thread(target=lambda: found.append(clean_debian(cls.deadline)))
+        making = threading.Thread(target=lambda: found.append(debian.clean(cls.deadline)))
         making.start()
         try:
             cls.build()
@@ -104,7 +102,7 @@ class Package(unittest.TestCase):
         return debian.run_bounded(list(argv), self.deadline, **more)
 
     def test_no_warning(self):
-        self.assertNotRegex(self.built.stdout, r"(?m)warning: ")
+        self.assertEqual(re.findall(r"(?m)^.*warning: .*$", self.built.stdout), [])
 
     def test_lintian(self):
         changes = glob.glob(os.path.join(self.work, "*.changes"))
@@ -134,15 +132,17 @@ class Package(unittest.TestCase):
     def test_installed_started_and_purged(self):
         self.root = os.path.join(self.work, "root")
         self.assertEqual(self.run_bounded("cp", "-a", self.clean, self.root).returncode, 0)
-        shutil.copy(self.packages[0], self.path("/tmp/sipfence.deb"))
+        shutil.copy(self.packages[0], self.path("/tmp/new.deb"))
+        self.make_old("/tmp/new.deb", "/tmp/sipfence.deb")
         for argv in (["update"], ["install", "-y", "--no-install-recommends", "/tmp/sipfence.deb"]):
             done = self.inside("apt-get", "-q", *argv, network=True)
-            if done.returncode != 0 and "sipfence" not in done.stdout.splitlines()[-1]:
+            if done.returncode != 0 and not re.search(r"dpkg|sipfence", "".join(done.stdout.splitlines()[-3:])):
                 self.skipTest("apt-get: " + " / ".join(done.stdout.splitlines()[-3:]))
             self.assertEqual(done.returncode, 0, done.stdout)
         self.user_and_folders()
         self.not_started()
         self.runs()
+        self.upgraded()
         self.purged()
 
     def script(self, name):
@@ -196,10 +196,155 @@ class Package(unittest.TestCase):
                            "COMP_LINE='sipfence sy' COMP_POINT=11; _sipfence; echo \"[${COMPREPLY[*]}]\"")
         self.assertEqual(done.stdout, "[sync]\n")
 
+    def make_old(self, new, old):
+        """The same package as a former version."""
+        folder = os.path.join(self.work, "old")
+        self.assertEqual(self.run_bounded("dpkg-deb", "-R", self.path(new), folder).returncode, 0)
+        control = os.path.join(folder, "DEBIAN/control")
+        with open(control) as file:
+            text = file.read()
+        with open(control, "w") as file:
+            file.write(re.sub(r"(?m)^Version: (.*)$", r"Version: \1~old", text))
+        done = self.run_bounded("dpkg-deb", "--root-owner-group", "-b", folder, self.path(old))
+        self.assertEqual(done.returncode, 0, done.stdout)
+
+    # The upgrade
+
+    CONFIG = """extensions: {21: home21.example, 22: 203.0.113.77}
+resolver: {servers: ["127.0.0.1:5353"], timeout: 1s}
+nftables: {table: pbxfence}
+"""
+    # It notes what it is asked, and starts again what runs.
+    SYSTEMCTL = """#!/bin/sh
+echo "$*" >>/tmp/asked
+case " $* " in
+*" try-restart "*sipfence.service*)
+	pid=$(cat /tmp/pid) && kill "$pid" || exit 0
+	while kill -0 "$pid" 2>/dev/null; do sleep 0.01; done
+	sipfence run --pidfile /tmp/pid >>/tmp/log 2>&1 &
+	;;
+esac
+"""
+
+    def in_network(self, *argv, **more):
+        return self.pbx.run(["unshare", "--mount-proc=%s/proc" % self.root, "chroot", self.root, *argv],
+                            env=dict(debian.ENVIRONMENT), **more).stdout
+
+    def network(self):
+        net = Network()
+        self.addCleanup(net.close)
+        self.pbx, self.world = net.host("pbx"), net.host("world")
+        net.link(self.pbx, "wan", ["192.0.2.10/24"], self.world, "eth0",
+                 ["203.0.113.10/24", "203.0.113.77/24", "198.51.100.66/24"])
+        self.pbx.ip("route add default dev wan")
+        self.world.ip("route add 192.0.2.0/24 dev eth0")
+        knot = Knot(self.pbx, os.path.join(self.work, "knot"), records="home21 A 203.0.113.10", port=5353)
+        self.addCleanup(knot.log.close)
+        self.addCleanup(knot.stop)
+        return knot
+
+    def text(self, name):
+        with open(self.path(name)) as file:
+            return file.read()
+
+    def end_daemon(self):
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int(self.text("/tmp/pid")), signal.SIGTERM)
+
+    def ready(self):
+        return len(re.findall(r"(?m)^event=ready", self.text("/tmp/log")))
+
+    @contextlib.contextmanager
+    def knocking(self, seen):
+        """Each of them sends a datagram each millisecond; seen has how many were sent and arrived."""
+        sources = ("203.0.113.10", "203.0.113.77", "198.51.100.66")
+        over = threading.Event()
+        heard = self.pbx.udp("192.0.2.10", 5060, 0.3)
+        heard.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        talks = {source: self.world.udp(source) for source in sources}
+        seen.update({source: [0, 0] for source in sources})
+
+        def send():
+            while not over.wait(0.001):
+                for source, talk in talks.items():
+                    talk.sendto(b"x", ("192.0.2.10", 5060))
+                    seen[source][0] += 1
+
+        def receive():
+            while True:
+                try:
+                    seen[heard.recvfrom(16)[1][0]][1] += 1
+                except socket.timeout:
+                    if over.is_set():
+                        return
+        threads = [threading.Thread(target=job) for job in (send, receive)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+            for sock in (heard, *talks.values()):
+                sock.close()
+
+    def upgraded(self):
+        """While it works and DNS is dead: nobody loses a packet, and nobody else gets in."""
+        knot = self.network()
+        with open(self.path("/etc/sipfence/sipfence.yaml"), "w") as file:
+            file.write(self.CONFIG)
+        with open(self.path("/etc/logrotate.d/sipfence"), "a") as file:
+            file.write("# the admin's line\n")
+        for name in ("asked", "log"):
+            open(self.path("/tmp/" + name), "w").close()
+        os.rename(self.path("/usr/bin/systemctl"), self.path("/usr/bin/systemctl.real"))
+        with open(self.path("/usr/bin/systemctl"), "w") as file:
+            file.write(self.SYSTEMCTL)
+            os.fchmod(file.fileno(), 0o755)
+        os.makedirs(self.path("/run/systemd/system"), exist_ok=True)
+        self.addCleanup(self.end_daemon)
+        self.in_network("sh", "-c", "sipfence run --pidfile /tmp/pid >>/tmp/log 2>&1 &")
+        self.assertTrue(wait_until(lambda: "203.0.113.10" in self.text("/tmp/log"), 10), self.text("/tmp/log"))
+        kept = {name: (self.text(name), self.mode(name)) for name in
+                ("/etc/sipfence/sipfence.yaml", "/etc/logrotate.d/sipfence")}
+        knot.stop()
+        seen = {}
+        with self.knocking(seen):
+            self.in_network("dpkg", "-i", "/tmp/new.deb")
+            self.assertTrue(wait_until(lambda: self.ready() == 2, 10), self.text("/tmp/log"))
+            time.sleep(0.3)
+        for source, (sent, arrived) in seen.items():
+            self.assertGreater(sent, 300)
+            self.assertEqual(arrived, 0 if source.startswith("198") else sent, source)
+        asked = self.text("/tmp/asked")
+        self.assertRegex(asked, r"(?m)daemon-reload$")
+        self.assertRegex(asked, r"(?m)try-restart .*sipfence\.service")
+        self.assertNotRegex(asked, r"(?m)\b(stop|start|enable)\b")
+        for name, what in kept.items():
+            self.assertEqual((self.text(name), self.mode(name)), what)
+        self.assertNotIn("~old", self.in_network("dpkg-query", "-W", "sipfence"))
+        self.assertIn("203.0.113.10", self.in_network("sipfence", "status", check=False))
+        self.user_and_folders()
+
+    def what_stays(self):
+        """What its removal says of a table in the kernel."""
+        with open(self.path("/etc/sipfence/sipfence.yaml")) as file:
+            config = file.read()
+        script = ["sh", "/var/lib/dpkg/info/sipfence.prerm", "remove"]
+        for name, words in (("examples/firewalls/sets-only.yaml", "sets in the table inet filter stay"),
+                            ("LICENSE", "nft delete table inet sipfence")):
+            shutil.copy(os.path.join(REPO, name), self.path("/etc/sipfence/sipfence.yaml"))
+            self.assertIn(words, self.in_network(*script))
+        with open(self.path("/etc/sipfence/sipfence.yaml"), "w") as file:
+            file.write(config)
+        self.end_daemon()
+
     def purged(self):
+        self.what_stays()
         done = self.inside("apt-get", "-q", "remove", "-y", "sipfence")
         self.assertEqual(done.returncode, 0, done.stdout)
-        self.assertIn("nft delete table inet sipfence", done.stdout)
+        self.assertIn("nft delete table inet pbxfence", done.stdout)
         self.assertTrue(os.path.exists(self.path("/etc/sipfence/sipfence.yaml")))
         done = self.inside("apt-get", "-q", "purge", "-y", "sipfence")
         self.assertEqual(done.returncode, 0, done.stdout)
