@@ -759,8 +759,9 @@ static void hand_over(struct channel *channel, struct attempt *attempt, uint16_t
 static int draw_id(struct resolver *r, uint16_t *ret_id)
 {
 	if (r->id_count == 0) {
-		if (getrandom(r->ids, sizeof(r->ids), 0) != sizeof(r->ids))
-			return errno ? -errno : -EIO;
+		ssize_t drawn = getrandom(r->ids, sizeof(r->ids), 0);
+		if (drawn != sizeof(r->ids))
+			return drawn < 0 && errno > 0 ? -errno : -EIO;
 		r->id_count = IDS_DRAWN;
 	}
 	*ret_id = r->ids[--r->id_count];
@@ -771,7 +772,7 @@ static int question_send(struct resolver *r, struct question *question, int64_t 
 {
 	struct channel *channel;
 	struct attempt *attempt = attempt_free(question);
-	uint16_t id;
+	uint16_t id = 0;
 
 	if (!attempt)
 		return 0;
