@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "client.h"
+#include "config_load.h"
 #include "fqdn.h"
 #include "history_file.h"
 #include "when.h"
@@ -226,6 +227,74 @@ static int print_json(const struct search *search)
 	return client_print(search->invocation, document) ? EXIT_DONE : EXIT_REFUSED;
 }
 
+/* --- what there is nowhere --- */
+
+static bool is_of_config(const struct config *config, const struct wanted *wanted)
+{
+	for (size_t i = 0; i < config->owner_count; i++) {
+		const struct owner *owner = &config->owners[i];
+
+		if ((wanted->kind == NONE || wanted->kind == (int)owner->kind) &&
+			strcmp(owner->id, wanted->id) == 0)
+			return true;
+		for (size_t j = 0; j < owner->name_count && wanted->host[0]; j++) {
+			if (strcmp(owner->names[j], wanted->host) == 0)
+				return true;
+		}
+		for (size_t j = 0; j < owner->srv_count && wanted->host[0]; j++) {
+			if (strcmp(owner->srv[j], wanted->host) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+static bool is_of_history(const struct history *history, const struct wanted *wanted)
+{
+	for (size_t i = 0; i < history_count(history); i++) {
+		if (is_wanted(wanted, history_entry(history, i)))
+			return true;
+	}
+	return false;
+}
+
+/* One that was never written anywhere is a slip of the hand. An address may be anybody's. */
+static const char *find_unheard_of(const struct search *search, const struct config *config)
+{
+	for (size_t i = 0; i < search->invocation->argument_count; i++) {
+		const struct wanted *wanted = &search->wanted[i];
+
+		if (!wanted->is_addr && !is_of_config(config, wanted) &&
+			!is_of_history(search->history, wanted))
+			return search->invocation->arguments[i];
+	}
+	return NULL;
+}
+
+/* Without a config that can be read, nobody knows. */
+static int refuse_unheard_of(const struct search *search)
+{
+	struct text archive = {0}, messages = {0}, shown = {0};
+	const char *unheard_of = NULL;
+	struct config *config = NULL;
+
+	if (search->invocation->argument_count > 0 &&
+		config_load(search->invocation->config_path, &config, &archive, &messages) >= 0)
+		unheard_of = find_unheard_of(search, config);
+	if (unheard_of) {
+		text_escaped(&shown, unheard_of, strlen(unheard_of));
+		say_usage(search->invocation,
+			"%s is neither in the config nor in the history; sipfence status lists the "
+			"extensions, peers and hosts",
+			text_string(&shown));
+	}
+	text_free(&shown);
+	text_free(&archive);
+	text_free(&messages);
+	config_free(config);
+	return unheard_of ? EXIT_USAGE : EXIT_DONE;
+}
+
 /* --- the command --- */
 
 static bool parse_time(
@@ -280,6 +349,8 @@ int command_history(const struct invocation *invocation)
 		error_no_memory(&error);
 		say_error(invocation, &error);
 		code = EXIT_REFUSED;
+	} else if (refuse_unheard_of(&search) != EXIT_DONE) {
+		code = EXIT_USAGE;
 	} else if (invocation->json) {
 		code = print_json(&search);
 	} else {

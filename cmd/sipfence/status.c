@@ -26,20 +26,25 @@ enum column {
 	COLUMN_AGE,
 	COLUMN_NEXT,
 	COLUMN_PACKETS,
+	COLUMN_LAST,
 };
 
 enum {
-	COLUMNS = COLUMN_PACKETS + 1,
+	COLUMNS = COLUMN_LAST + 1,
 	GAP = 2,	       /* between columns */
 	NO_LIMIT = 1 << 20,    /* columns of something that is no terminal */
 	NARROWEST = 20,	       /* below it a terminal's width is not believed */
 	NARROW_HOST = 12,      /* what a column is cut to at most */
 	NARROW_ADDRESSES = 19, /* an IPv4 address and the number of the others */
-	WIDE_ADDRESSES = 40,   /* more of them stand out of their column */
+	NARROWEST_ADDRESSES = 16,
+	NARROWEST_HOST = 10,
+	NARROW_OWNER = 10,
+	NARROW_STATE = 7,
+	WIDE_ADDRESSES = 40, /* more of them stand out of their column */
 };
 
 static const char *const titles[COLUMNS] = {
-	"WHO", "HOST", "ADDRESSES", "STATE", "AGE", "NEXT", "PACKETS"};
+	"WHO", "HOST", "ADDRESSES", "STATE", "AGE", "NEXT", "PACKETS", "LAST"};
 
 /* A line of the table. */
 struct row {
@@ -140,6 +145,8 @@ static void add_name(struct table *table, const json_t *name, const json_t *owne
 	row->cells[COLUMN_NEXT] = take(&text, table);
 	put_packets(name, &text);
 	row->cells[COLUMN_PACKETS] = take(&text, table);
+	words_last(name, table->now, &text);
+	row->cells[COLUMN_LAST] = take(&text, table);
 	words_trouble(name, &text);
 	row->trouble = take(&text, table);
 	text_free(&text);
@@ -176,6 +183,8 @@ static void add_fixed(struct table *table, const char *kind, const char *id, con
 	row->cells[COLUMN_STATE] = take(&text, table);
 	put_packets(permit, &text);
 	row->cells[COLUMN_PACKETS] = take(&text, table);
+	words_last(permit, table->now, &text);
+	row->cells[COLUMN_LAST] = take(&text, table);
 	text_free(&text);
 }
 
@@ -285,9 +294,11 @@ static void shrink(struct table *table, enum column column, size_t least)
 		table->widths[column] - least > surplus ? table->widths[column] - surplus : least;
 }
 
-/* What doesn't fit: first what can be asked for at any time goes, then long texts are cut. */
+/* What doesn't fit: first long texts are cut, then what can be asked for at any time goes. */
 static void fit(struct table *table)
 {
+	static const enum column spare[] = {COLUMN_NEXT, COLUMN_AGE, COLUMN_PACKETS, COLUMN_LAST};
+
 	for (int column = 0; column < COLUMNS; column++) {
 		size_t widest = 0;
 
@@ -304,33 +315,51 @@ static void fit(struct table *table)
 	}
 	if (table->terminal == NO_LIMIT && table->widths[COLUMN_ADDRESSES] > WIDE_ADDRESSES)
 		table->widths[COLUMN_ADDRESSES] = WIDE_ADDRESSES;
-	if (total_width(table) > table->terminal)
-		table->widths[COLUMN_NEXT] = 0;
-	if (total_width(table) > table->terminal)
-		table->widths[COLUMN_AGE] = 0;
-	if (total_width(table) > table->terminal)
-		table->widths[COLUMN_PACKETS] = 0;
 	shrink(table, COLUMN_ADDRESSES, 2 * NARROW_ADDRESSES);
 	shrink(table, COLUMN_HOST, 2 * NARROW_HOST);
 	shrink(table, COLUMN_ADDRESSES, NARROW_ADDRESSES);
 	shrink(table, COLUMN_HOST, NARROW_HOST);
+	shrink(table, COLUMN_ADDRESSES, NARROWEST_ADDRESSES);
+	shrink(table, COLUMN_HOST, NARROWEST_HOST);
+	for (size_t i = 0; i < sizeof(spare) / sizeof(spare[0]); i++) {
+		if (total_width(table) > table->terminal)
+			table->widths[spare[i]] = 0;
+	}
 	if (total_width(table) > table->terminal)
 		table->widths[COLUMN_HOST] = 0;
+	shrink(table, COLUMN_STATE, NARROW_STATE);
+	shrink(table, COLUMN_OWNER, NARROW_OWNER);
 }
 
 /* --- printing --- */
 
-static const char *colour_of(const char *state)
+static const char *colour_of(const struct row *row)
 {
-	if (strcmp(state, "held") == 0)
+	const char *state = row->cells[COLUMN_STATE] ? row->cells[COLUMN_STATE] : "";
+	bool fresh = strcmp(state, "fresh") == 0;
+
+	/* Who moves all the time is among the problems, too. */
+	if (strcmp(state, "held") == 0 || (fresh && row->bad))
 		return "\033[33m";
-	if (strcmp(state, "fresh") == 0 || strcmp(state, "fixed") == 0 || !*state)
-		return "";
-	return "\033[31m";
+	if (fresh)
+		return "\033[32m";
+	return strcmp(state, "fixed") == 0 || !*state ? "" : "\033[31m";
+}
+
+/* Both ends tell names and addresses apart: "2001:db..:77:1". */
+static void put_middle_cut(const char *cell, size_t length, size_t width)
+{
+	size_t tail = (width - 2) / 2;
+
+	if (length <= width)
+		printf("%-*.*s", (int)width, (int)length, cell);
+	else
+		printf("%.*s..%.*s", (int)(width - 2 - tail), cell, (int)tail,
+			cell + length - tail);
 }
 
 /* As many whole addresses as fit, and the number of the others: "203.0.113.7, +3". */
-static bool put_addresses(const char *cell, size_t width)
+static void put_addresses(const char *cell, size_t width)
 {
 	size_t shown = 0, shown_length = 0, all = 1;
 	char rest[24];
@@ -346,11 +375,18 @@ static bool put_addresses(const char *cell, size_t width)
 		shown++;
 		shown_length = length;
 	}
-	if (shown == 0)
-		return false;
-	snprintf(rest, sizeof(rest), ", +%zu", all - shown);
-	printf("%.*s%-*s", (int)shown_length, cell, (int)(width - shown_length), rest);
-	return true;
+	if (shown == 0 && all > 1) {
+		size_t first = (size_t)(strchr(cell, ',') - cell);
+		int length = snprintf(rest, sizeof(rest), ", +%zu", all - 1);
+
+		put_middle_cut(cell, first, width - (size_t)length);
+		fputs(rest, stdout);
+	} else if (shown == 0) {
+		put_middle_cut(cell, strlen(cell), width);
+	} else {
+		snprintf(rest, sizeof(rest), ", +%zu", all - shown);
+		printf("%.*s%-*s", (int)shown_length, cell, (int)(width - shown_length), rest);
+	}
 }
 
 static void put_cell(const struct table *table, enum column column, const char *cell, bool last)
@@ -358,8 +394,12 @@ static void put_cell(const struct table *table, enum column column, const char *
 	size_t width = table->widths[column], length = strlen(cell);
 
 	if (length > width && table->terminal < NO_LIMIT) {
-		if (column != COLUMN_ADDRESSES || !put_addresses(cell, width))
+		if (column == COLUMN_ADDRESSES)
+			put_addresses(cell, width);
+		else if (column == COLUMN_STATE)
 			printf("%.*s..", (int)width - 2, cell);
+		else
+			put_middle_cut(cell, length, width);
 	} else if (last) {
 		fputs(cell, stdout);
 	} else {
@@ -407,7 +447,7 @@ static void print_rows(const struct table *table)
 		titled = true;
 		for (int column = 0; column < COLUMNS; column++)
 			cells[column] = row->cells[column];
-		print_row(table, cells, colour_of(cells[COLUMN_STATE] ? cells[COLUMN_STATE] : ""));
+		print_row(table, cells, colour_of(row));
 		if (row->trouble && *row->trouble)
 			printf("    %s\n", row->trouble);
 	}

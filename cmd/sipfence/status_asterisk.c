@@ -139,9 +139,9 @@ void status_print_asterisk(const json_t *status)
 	struct text line = {0};
 
 	if (strcmp(state, "in-force") == 0) {
-		text_printf(
-			&line, "Asterisk: %" PRId64 " ACL%s in force", acls, words_plural(acls));
+		text_printf(&line, "Asterisk: %" PRId64 " ACL%s loaded", acls, words_plural(acls));
 		put_since(asterisk, &line);
+		text_puts(&line, " (which peers are bound to them: sipfence asterisk)");
 	} else if (strcmp(state, "pending") == 0) {
 		text_printf(
 			&line, "Asterisk: %" PRId64 " ACL%s on the way", acls, words_plural(acls));

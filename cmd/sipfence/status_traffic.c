@@ -55,6 +55,16 @@ static json_t *make_dropped(const struct traffic *traffic)
 	return list;
 }
 
+/* It may pass by now. */
+static bool is_listed(const struct traffic *traffic, const struct knocker *knocker)
+{
+	struct prefix prefix = {
+		.addr = knocker->addr, .length = knocker->addr.family == FAMILY_IPV6 ? 128 : 32};
+	uint64_t packets;
+
+	return traffic_packets(traffic, &prefix, 1U << knocker->service, &packets);
+}
+
 static json_t *make_kept_out(const struct traffic *traffic)
 {
 	json_t *list = json_array();
@@ -66,11 +76,12 @@ static json_t *make_kept_out(const struct traffic *traffic)
 
 		addr_print(&knocker->addr, address);
 		if (!append(list,
-			    json_pack("{s:s, s:s, s:I, s:I, s:o, s:b}", "address", address,
+			    json_pack("{s:s, s:s, s:I, s:I, s:o, s:b, s:b}", "address", address,
 				    "service", traffic->config->services[knocker->service].name,
 				    "packets", (json_int_t)knocker->packets, "bytes",
 				    (json_int_t)knocker->bytes, "last",
-				    make_time(now - knocker->idle), "answers", knocker->answers))) {
+				    make_time(now - knocker->idle), "answers", knocker->answers,
+				    "listed", is_listed(traffic, knocker)))) {
 			json_decref(list);
 			return NULL;
 		}
@@ -89,6 +100,46 @@ static bool count_address(const struct traffic *traffic, const char *string, int
 		return false;
 	*packets += (int64_t)counted;
 	return true;
+}
+
+/*
+ * When the last packet came, from the daemon's last look at the counters: later than "after", or no
+ * later than "before" and none since then. What has no packet has none.
+ */
+static bool add_last(json_t *item, bool found, int64_t packets)
+{
+	const json_t *counted = json_object_get(item, "counted");
+	json_t *last = json_null();
+
+	if (found && packets > 0 && json_is_object(counted)) {
+		bool moved = packets != answer_number(counted, "packets");
+		const char *before = answer_string(counted, "moved");
+
+		if (!*before)
+			before = answer_string(counted, "since");
+		last = moved ? json_pack("{s:s, s:n}", "after", answer_string(counted, "at"),
+				       "before")
+			     : json_pack("{s:n, s:s, s:b}", "after", "before", before, "exact",
+				       json_is_string(json_object_get(counted, "moved")));
+	}
+	return add(item, "last_packet", last);
+}
+
+void words_last(const json_t *item, int64_t now, struct text *text)
+{
+	const json_t *last = json_object_get(item, "last_packet");
+
+	if (!json_is_integer(json_object_get(item, "packets")))
+		return;
+	if (!json_is_object(last)) {
+		text_puts(text, "-");
+	} else if (answer_time(last, "after")) {
+		text_puts(text, "<");
+		words_duration(now - answer_time(last, "after"), text);
+	} else {
+		text_puts(text, answer_is(last, "exact", false) ? ">" : "");
+		words_duration(now - answer_time(last, "before"), text);
+	}
 }
 
 static bool add_packets_of_name(const struct traffic *traffic, json_t *name)
@@ -110,7 +161,8 @@ static bool add_packets_of_name(const struct traffic *traffic, json_t *name)
 	for (size_t i = 0; i < json_array_size(retired); i++)
 		found |= count_address(
 			traffic, answer_string(json_array_get(retired, i), "address"), &packets);
-	return add(name, "packets", found ? json_integer(packets) : json_null());
+	return add(name, "packets", found ? json_integer(packets) : json_null()) &&
+	       add_last(name, found, packets);
 }
 
 static bool add_packets(const struct traffic *traffic, const json_t *status)
@@ -127,10 +179,24 @@ static bool add_packets(const struct traffic *traffic, const json_t *status)
 		int64_t packets = 0;
 		bool found = count_address(traffic, answer_string(permit, "prefix"), &packets);
 
-		if (!add(permit, "packets", found ? json_integer(packets) : json_null()))
+		if (!add(permit, "packets", found ? json_integer(packets) : json_null()) ||
+			!add_last(permit, found, packets))
 			return false;
 	}
 	return true;
+}
+
+static bool has_counted(const struct traffic *traffic)
+{
+	for (size_t i = 0; i < traffic->observed->set_count; i++) {
+		const struct set *set = &traffic->observed->sets[i];
+
+		for (size_t j = 0; j < set->count; j++) {
+			if (set->elements[j].packets > 0)
+				return true;
+		}
+	}
+	return false;
 }
 
 bool status_add_traffic(const struct invocation *invocation, json_t *status)
@@ -140,21 +206,26 @@ bool status_add_traffic(const struct invocation *invocation, json_t *status)
 	struct traffic traffic = {0};
 	struct error error = {0};
 	json_t *object = NULL;
-	bool known, done;
+	bool known, counts, done;
 
 	/* The services' names. A daemon may have another table than the config on the disk says.
-	 * Sets of the admin's own need not count, and who is kept out is the admin's rule. */
+	 * With sets alone, who is kept out is the admin's rule. */
 	known = config_load(invocation->config_path, &config, &archive, &messages) >= 0 &&
-		!config->sets_only && strcmp(config->table, answer_string(status, "table")) == 0 &&
-		traffic_read(config, TRAFFIC_LISTED | TRAFFIC_KEPT_OUT | TRAFFIC_FLOWS, &traffic,
-			&error) == 0;
+		strcmp(config->table, answer_string(status, "table")) == 0 &&
+		traffic_read(config,
+			config->sets_only ? TRAFFIC_LISTED
+					  : TRAFFIC_LISTED | TRAFFIC_KEPT_OUT | TRAFFIC_FLOWS,
+			&traffic, &error) == 0;
 	text_free(&archive);
 	text_free(&messages);
+	/* Sets of the admin's own need not count. */
+	counts = known && (!config->sets_only || has_counted(&traffic));
+	known = known && !config->sets_only;
 	if (known)
 		object = json_pack("{s:o, s:o}", "dropped", make_dropped(&traffic), "kept_out",
 			make_kept_out(&traffic));
 	done = (!known || object) && add(status, "traffic", known ? object : json_null()) &&
-	       add_packets(known ? &traffic : NULL, status);
+	       add_packets(counts ? &traffic : NULL, status);
 	traffic_clear(&traffic);
 	config_free(config);
 	return done;
@@ -205,7 +276,9 @@ static void print_source(const struct invocation *invocation, const json_t *sour
 	words_duration(time(NULL) - answer_time(source, "last"), &idle);
 	printf("%-*s  %-4s  %7s  %s\n", width, answer_string(source, "address"),
 		answer_string(source, "service"), text_string(&packets), text_string(&idle));
-	if (answer_is(source, "answers", true))
+	if (answer_is(source, "listed", true))
+		printf("    it is on the list now, and may pass\n");
+	else if (answer_is(source, "answers", true))
 		printf("    %sit answers what the PBX sends: a trunk that is not listed?%s\n",
 			invocation->colour_out ? "\033[33m" : "",
 			invocation->colour_out ? "\033[0m" : "");

@@ -24,4 +24,7 @@ void status_print_dropped(const json_t *status);
 /* "12345", "1234 k", "98 M": at most five digits. */
 void words_packets(int64_t packets, struct text *text);
 
+/* "<4m": within these; "2h": none since then; ">2h": not for that long, or longer; "-": unknown. */
+void words_last(const json_t *item, int64_t now, struct text *text);
+
 #endif

@@ -297,6 +297,8 @@ static void warn_of_former_table(const struct sync *sync)
 			table, table);
 }
 
+static const char no_history[] = "the history does not know of this run: %s; %s";
+
 /* Looks at the kernel. What must not be shut without --yes stays open, and the rest goes on. */
 static int prepare(struct sync *sync)
 {
@@ -321,12 +323,29 @@ static int prepare(struct sync *sync)
 }
 
 /*
- * Some names keep us waiting: those that have answered need not. Not where somebody who talks to us
- * now would be shut out, because that may be one of the names that are still to come.
+ * May what is known be put in force while some names have yet to answer? Those could be of somebody
+ * who gets in now: nobody who does may be shut out meanwhile. So of a table that is there no
+ * element leaves, and it is not swapped; and a new one shuts nobody out who is seen to talk to us.
+ * Targets of SRV names are not asked before the last answer has come: a new table waits for them.
  */
+static bool may_precede(struct sync *sync)
+{
+	struct cycle *cycle = &sync->cycle;
+
+	if (cycle->plan.kind == PLAN_SWAP)
+		return !cycle->observed->present && cycle_newly_shut_out(cycle) == 0 &&
+		       !cycle->questions.srv_changed;
+	if (cycle_newly_shut_out(cycle) > 0)
+		return false;
+	plan_keep_additions(&cycle->plan, cycle->ruleset);
+	return true;
+}
+
+/* Some names keep us waiting: those that have answered need not. */
 static int commit_known(struct sync *sync)
 {
 	struct cycle *cycle = &sync->cycle;
+	struct error error = {0};
 	int result = cycle_ruleset(cycle, &sync->error);
 
 	if (result == 0 && !sync->kernel)
@@ -335,7 +354,7 @@ static int commit_known(struct sync *sync)
 		result = cycle_compare(cycle, sync->kernel, &sync->error);
 	if (result < 0)
 		return result;
-	if (cycle_newly_shut_out(cycle) > 0) {
+	if (!may_precede(sync)) {
 		sync->all_first = true;
 		return 0;
 	}
@@ -347,11 +366,18 @@ static int commit_known(struct sync *sync)
 	result = cycle_save(cycle, false, &sync->error);
 	if (result == 0)
 		result = cycle_apply(cycle, sync->kernel, &sync->error);
-	if (result == 0 && !sync->before) {
+	if (result < 0) {
+		if (!cycle->touched)
+			cycle_save(cycle, true, NULL);
+		return result;
+	}
+	if (!sync->before) {
 		sync->before = cycle->observed;
 		cycle->observed = NULL;
 	}
-	return result;
+	if (cycle_record(cycle, &error) < 0)
+		say_warning(sync->invocation, no_history, error.what, error.next);
+	return 0;
 }
 
 static int resolve(struct sync *sync)
@@ -407,8 +433,8 @@ static int commit(struct sync *sync)
 	result = confirmed ? apply_confirmed(sync) : cycle_apply(cycle, sync->kernel, &sync->error);
 	beside_wait(&beside);
 	if (recording.error.code)
-		say_warning(sync->invocation, "the history does not know of this run: %s; %s",
-			recording.error.what, recording.error.next);
+		say_warning(
+			sync->invocation, no_history, recording.error.what, recording.error.next);
 	/* What is not shut after all must be asked about again. If this fails, the first error says
 	 * more. */
 	if (result < 0 && (!cycle->touched || result == -ECANCELED))
@@ -449,6 +475,17 @@ static void report_details(const struct sync *sync)
 			cycle->retries);
 }
 
+static void say_refused(const struct sync *sync)
+{
+	if (sync->restricted)
+		say_problem(sync->invocation, &sync->error); /* the document is out already */
+	else
+		say_error(sync->invocation, &sync->error);
+	if (sync->before)
+		say_warning(
+			sync->invocation, "the names that had answered until then are in force");
+}
+
 static int apply(struct sync *sync)
 {
 	const struct invocation *invocation = sync->invocation;
@@ -477,10 +514,7 @@ static int apply(struct sync *sync)
 	flush_result(invocation);
 	return code;
 refused:
-	if (sync->restricted)
-		say_problem(invocation, &sync->error); /* the document is out already */
-	else
-		say_error(invocation, &sync->error);
+	say_refused(sync);
 	return EXIT_REFUSED;
 }
 
@@ -540,7 +574,7 @@ int command_sync(const struct invocation *invocation)
 	if (!changes_nothing(invocation) && !lock_folders(invocation, &sync.user, &sync.lock))
 		goto out;
 	if (start(&sync) < 0 || resolve(&sync) < 0 || cycle_build(&sync.cycle, &sync.error) < 0) {
-		say_error(invocation, &sync.error);
+		say_refused(&sync);
 		goto out;
 	}
 	code = invocation->dry_run ? dry_run(&sync) : invocation->diff ? diff(&sync) : apply(&sync);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "watch.h"
 
+#include "clock.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -256,20 +258,39 @@ static bool draw_screen(const struct invocation *invocation, watch_draw_fn *draw
 	return done;
 }
 
-/* False: somebody has had enough. */
+/* Is there a q or Q? F2 sends one, too, behind an escape. */
+static bool is_enough(const char *typed, size_t length)
+{
+	const char *escape = memchr(typed, '\033', length);
+	size_t plain = escape ? (size_t)(escape - typed) : length;
+
+	return memchr(typed, 'q', plain) || memchr(typed, 'Q', plain);
+}
+
+/* Until it is time, or the window has changed: other keys draw nothing. False: somebody has had
+ * enough. */
 static bool pause_until_next(const struct invocation *invocation, bool *keys)
 {
-	struct pollfd key = {.fd = *keys ? STDIN_FILENO : -1, .events = POLLIN};
-	struct timespec limit = {.tv_sec = invocation->interval};
+	struct pollfd key = {.events = POLLIN};
+	int64_t end = clock_boot_ms() + (int64_t)invocation->interval * 1000;
 	sigset_t none;
-	char byte = 0;
 
 	sigemptyset(&none);
-	if (ppoll(&key, 1, &limit, &none) <= 0 || !key.revents)
-		return true;
-	if (read(STDIN_FILENO, &byte, 1) <= 0)
-		*keys = false;
-	return byte != 'q' && byte != 'Q';
+	for (;;) {
+		int64_t left = end - clock_boot_ms();
+		struct timespec limit = {.tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000};
+		char typed[64];
+		ssize_t length;
+
+		key.fd = *keys ? STDIN_FILENO : -1;
+		if (left <= 0 || ppoll(&key, 1, &limit, &none) <= 0)
+			return true;
+		length = read(STDIN_FILENO, typed, sizeof(typed));
+		if (length <= 0)
+			*keys = false;
+		else if (is_enough(typed, (size_t)length))
+			return false;
+	}
 }
 
 static int child_run(const struct invocation *invocation, watch_draw_fn *draw, pid_t parent)

@@ -13,6 +13,21 @@
 
 /* --- addresses --- */
 
+/* "local subnets": whose phones that may be. */
+static void put_local(const json_t *owner, struct text *line)
+{
+	const json_t *ids = answer_list(owner, "extensions");
+	int64_t count = answer_number(owner, "extension_count");
+	int64_t more = count - (int64_t)json_array_size(ids);
+
+	if (json_array_size(ids) == 0)
+		return;
+	text_printf(line, ", for extension%s ", words_plural(count));
+	words_list(ids, line);
+	if (more > 0)
+		text_printf(line, " and %" PRId64 " more", more);
+}
+
 static void print_owner(const json_t *why, const json_t *owner)
 {
 	const char *host = answer_string(owner, "host"), *state = answer_string(owner, "state");
@@ -26,6 +41,7 @@ static void print_owner(const json_t *why, const json_t *owner)
 		text_printf(&line, " by %s", host);
 	else
 		text_printf(&line, ": %s in the config", answer_string(owner, "prefix"));
+	put_local(owner, &line);
 	if (*state)
 		text_printf(&line, ": %s",
 			strcmp(state, "replaced") == 0 ? "a former address of it, which lingers"
@@ -413,6 +429,7 @@ static int report(const struct invocation *invocation, json_t *answer)
 		return EXIT_REFUSED;
 	}
 	if (invocation->json) {
+		json_object_set_new(why, "version", json_integer(1));
 		json_object_set_new(why, "command", json_string(invocation->command));
 		json_object_set_new(why, "result", json_string("ok"));
 		json_object_set_new(why, "exit", json_integer(EXIT_DONE));

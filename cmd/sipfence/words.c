@@ -227,6 +227,7 @@ void words_trouble(const json_t *name, struct text *text)
 {
 	const char *state = answer_string(name, "state");
 	const char *values = lookup_of(name, 0) ? "addresses" : "targets";
+	const char *last = answer_string(lookup_of(name, deciding_type(name)), "last");
 	int64_t leaves = leaves_at(name);
 
 	if (words_is_flapping(name)) {
@@ -236,7 +237,8 @@ void words_trouble(const json_t *name, struct text *text)
 	if (strcmp(state, "fresh") == 0)
 		return;
 	put_outcome(name, deciding_type(name), text);
-	if (strcmp(state, "expired") == 0)
+	/* Not asked yet under the rules of a new config: that is not DNS's fault. */
+	if (strcmp(state, "expired") == 0 && strcmp(last, "never") != 0)
 		text_puts(text, ", for longer than `hold`");
 	if (leaves) {
 		text_printf(text, "; the %s known before stay until ", values);
@@ -269,8 +271,14 @@ static void put_table(const json_t *event, struct text *text)
 {
 	const char *elements = answer_string(event, "elements");
 
-	text_printf(text, "the table was %s: %s element%s%s", answer_string(event, "action"),
-		elements, strcmp(elements, "1") == 0 ? "" : "s", rules_of(event));
+	text_printf(text, "the table was %s: ", answer_string(event, "action"));
+	/* The number of all, which is no news, reads as that of the changes. */
+	if (strcmp(answer_string(event, "action"), "changed") == 0)
+		text_printf(
+			text, "%s changed, %s in all", answer_string(event, "changed"), elements);
+	else
+		text_printf(text, "%s element%s%s", elements, strcmp(elements, "1") == 0 ? "" : "s",
+			rules_of(event));
 }
 
 static void put_subject(const json_t *event, struct text *text)
@@ -279,10 +287,11 @@ static void put_subject(const json_t *event, struct text *text)
 	const char *peer = answer_string(event, "peer"), *host = answer_string(event, "host");
 
 	if (*extension)
-		text_printf(text, "extension %s ", extension);
+		text_printf(text, "extension %s", extension);
 	if (*peer)
-		text_printf(text, "peer %s ", peer);
-	text_puts(text, host);
+		text_printf(text, "%speer %s", *extension ? " " : "", peer);
+	if (*host)
+		text_printf(text, "%s%s", *extension || *peer ? " " : "", host);
 }
 
 void words_change(const json_t *event, struct text *text)
@@ -292,11 +301,12 @@ void words_change(const json_t *event, struct text *text)
 	const char *program = answer_string(event, "program");
 
 	if (strcmp(kind, "change") == 0) {
-		const char *old = answer_string(event, "old");
+		const char *old = answer_string(event, "old"), *type = answer_string(event, "type");
 
 		put_subject(event, text);
-		text_printf(text, ": %s %s%s%s", answer_string(event, "type"), old,
-			*old ? " -> " : "", answer_string(event, "new"));
+		text_printf(text, ":%s%s %s%s%s%s%s", *type ? " " : "", type, old,
+			*old ? " -> " : "", answer_string(event, "new"), *reason ? ": " : "",
+			reason);
 	} else if (strcmp(kind, "state") == 0) {
 		put_subject(event, text);
 		text_printf(text, ": %s", answer_string(event, "state"));

@@ -478,11 +478,13 @@ static void take_endpoint(struct asterisk_inventory *to, const struct asterisk_c
 	const struct asterisk_section *endpoint)
 {
 	const struct asterisk_setting *auth = asterisk_conf_get(endpoint, "auth");
+	const struct asterisk_setting *aors = asterisk_conf_get(endpoint, "aors");
 	struct asterisk_phone phone = {
 		.id = endpoint->name,
 		.file = ASTERISK_PJSIP_CONF,
 		.path = endpoint->file,
 		.line = endpoint->line,
+		.unregistrable = !aors || !aors->value[0],
 		.secret_path = endpoint->file,
 		.secret_line = endpoint->line,
 		.secret_key = "password",

@@ -25,6 +25,7 @@ struct asterisk_phone {
 	bool bound; /* it has a deny, a permit or an acl that Asterisk obeys */
 	bool local; /* its permits, or its fixed host, are private, and the rest is denied */
 	bool open;  /* nothing of what was read asks it for a password */
+	bool unregistrable; /* an endpoint without AORs: it can call, and nobody can register */
 	/* The section of pjsip's that has its password, and that none of the files has: whether it
 	 * needs one is not known. NULL: no such matter. */
 	const char *unseen;

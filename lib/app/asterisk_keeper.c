@@ -14,6 +14,7 @@ enum {
 	 * and again, since nothing refuses him, is thrown out ever more rarely. */
 	SIGHTED_MS = 250,
 	SIGHTED_AGAIN_MS = 5 * 1000,
+	SIGHTED_MOST_MS = 30 * 1000, /* nobody who returns keeps another one in for longer */
 	NO_MEMORY_MS = 1000,
 	GATHER_ACLS_A_MS = 100,
 	GONE_TRIES = 8, /* what is there all the same comes from elsewhere */
@@ -694,14 +695,13 @@ void asterisk_keeper_sighted(struct asterisk_keeper *keeper, int64_t now_ms)
 {
 	struct retry *retry = &keeper->sighted_retry;
 
-	/* What stays is tried again by itself. */
-	if (!keeper->evicts || keeper->sighted_ms != INT64_MAX || keeper->evict_retry.failures > 0)
+	/* Who can't be thrown out is tried again by itself, and puts off nobody else's round. */
+	if (!keeper->evicts || keeper->sighted_ms != INT64_MAX)
 		return;
 	if (now_ms - retry->at > ASTERISK_KEEPER_AGAIN_MS)
 		*retry = (struct retry){0};
 	keeper->sighted_ms = later_of(now_ms + SIGHTED_MS, retry->at);
-	retry->at = keeper->sighted_ms +
-		    gap(retry->failures++, SIGHTED_AGAIN_MS, ASTERISK_KEEPER_AGAIN_MS);
+	retry->at = keeper->sighted_ms + gap(retry->failures++, SIGHTED_AGAIN_MS, SIGHTED_MOST_MS);
 }
 
 static void evict_later(struct asterisk_keeper *keeper, int64_t now_ms)

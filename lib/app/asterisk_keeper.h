@@ -101,7 +101,8 @@ int asterisk_keeper_want(struct asterisk_keeper *keeper, struct asterisk_acls *a
 	const bool *unsettled, int64_t now_ms);
 
 /* The security log has proven that a stranger has registered: a round of evictions begins soon,
- * under the same conditions as any other. Those that follow one another come ever more rarely. */
+ * under the same conditions as any other. Those that follow one another come more rarely, down
+ * to one in 30 s. */
 void asterisk_keeper_sighted(struct asterisk_keeper *keeper, int64_t now_ms);
 
 /* There is no memory to say what is wanted: later. */

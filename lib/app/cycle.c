@@ -281,14 +281,15 @@ static void note_stall(struct cycle_questions *questions)
 
 static int wait_ms(const struct cycle_questions *questions, bool may_stall)
 {
-	int wait = resolver_wait_ms(questions->resolver), quiet, pause;
+	int wait = resolver_wait_ms(questions->resolver), quiet;
+	int64_t pause;
 
 	if (!may_stall || resolver_stats(questions->resolver).answered <= questions->answered)
 		return wait;
 	quiet = resolver_quiet_in_ms(questions->resolver);
-	pause = (int)(questions->paused_at + questions->pause_ms - clock_boot_ms());
+	pause = questions->paused_at + questions->pause_ms - clock_boot_ms();
 	if (quiet >= 0 && quiet < pause)
-		quiet = pause;
+		quiet = (int)pause; /* at most pause_ms */
 	return quiet >= 0 && (wait < 0 || quiet < wait) ? quiet : wait;
 }
 

@@ -111,7 +111,7 @@ static void check_acl(
 	struct text what = {0}, change = {0};
 	char name[ASTERISK_ACL_NAME_SIZE], place[PLACE_SIZE];
 
-	if (!owner || phone->bound)
+	if (!owner || phone->bound || phone->unregistrable)
 		return;
 	print_place(phone->path, phone->line, place);
 	if (!is_remote(owner)) {
@@ -187,8 +187,10 @@ static void check_secret(const struct asterisk_phone *phone, bool whole, struct 
 		text_printf(&change, "%s=", phone->secret_key);
 	text_printf(&change, "%d or more random characters (openssl rand -hex 12)", SECRET_MIN);
 	findings_add_plain(findings, FINDING_PROBLEM, "asterisk-secret", text_string(&what),
-		exposed ? "Whoever reaches the port can register as it, and call."
-			: "A short one is found by trying, and one is enough to run up a bill.",
+		!exposed ? "A short one is found by trying, and one is enough to run up a bill."
+		: phone->unregistrable
+			? "Whoever reaches the port can call as it, as far as its context goes."
+			: "Whoever reaches the port can register as it, and call.",
 		text_string(&change), print_place(phone->secret_path, phone->secret_line, place));
 	findings->failed |= what.failed || change.failed;
 	text_free(&what);

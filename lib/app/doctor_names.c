@@ -74,6 +74,7 @@ static void check_host(const struct config *config, const struct roster *roster,
 {
 	const struct host *host = &roster->hosts[index];
 	enum family family = host_deciding_family(host);
+	const char *next = answer_reason_next((enum answer_reason)host->lookup[family].reason);
 	struct text what = {0}, change = {0}, place = {0};
 	const struct owner *owner;
 
@@ -88,6 +89,12 @@ static void check_host(const struct config *config, const struct roster *roster,
 		findings_add(findings, FINDING_PROBLEM, "name-private", &what,
 			"A name that a stranger could point into your own network is not believed; "
 			"who owns it is not let in.",
+			&change, &place);
+	} else if (host_state(host) == HOST_REFUSED && *next) {
+		text_puts(&change, next);
+		findings_add(findings, FINDING_PROBLEM, "name", &what,
+			"An answer that is refused lets nobody in: its owner is kept out, now or when "
+			"`hold` is over.",
 			&change, &place);
 	} else {
 		text_printf(&change, "%s: the name as its provider has it, in the place of %s",

@@ -64,6 +64,14 @@ static bool speaks_sip(const struct asterisk_inventory *inventory, const struct 
 	return near && (listener->protocol == PROTOCOL_UDP || is_sip_server(listener->program));
 }
 
+/* For sure, that is; others only have a port that is usual for SIP. */
+static bool is_known_sip(
+	const struct asterisk_inventory *inventory, const struct listener *listener)
+{
+	return asterisk_says_so(inventory, listener) || is_sip_server(listener->program) ||
+	       listener->port == 5060 || listener->port == 5061;
+}
+
 static bool is_covered(const struct config *config, const struct listener *listener)
 {
 	for (size_t i = 0; i < config->service_count; i++) {
@@ -169,7 +177,10 @@ void doctor_listeners(const struct config *config, const struct listener *listen
 {
 	struct uncovered uncovered = {config, inventory, listeners, count};
 	struct text what = {0}, change = {0}, place = {0};
+	size_t found = 0;
+	bool known = false;
 
+	/* All in one finding, as one line mends them. */
 	for (size_t i = 0; i < count; i++) {
 		const struct listener *listener = &listeners[i];
 		char address[ADDR_TEXT_SIZE];
@@ -177,14 +188,21 @@ void doctor_listeners(const struct config *config, const struct listener *listen
 		if (!is_uncovered_sip(config, inventory, listener) || is_repeated(&uncovered, i))
 			continue;
 		addr_print(&listener->addr, address);
-		text_printf(&what,
-			"%s listens on %s port %u (%s), and no service of the config covers it",
+		text_printf(&what, "%s%s listens on %s port %u (%s)", found++ ? ", " : "",
 			listener->program[0] ? listener->program : "a program",
 			protocol_word(listener->protocol), listener->port, address);
+		known |= is_known_sip(inventory, listener);
+	}
+	if (found > 0) {
+		text_printf(&what, ", and no service of the config covers %s",
+			found > 1 ? "these ports" : "it");
 		put_services(&uncovered, &change);
 		text_puts(&place, config->path);
-		findings_add(findings, FINDING_PROBLEM, "listener", &what,
-			"Everybody may reach that port: sipfence guards only those that it knows.",
+		findings_add(findings, known ? FINDING_PROBLEM : FINDING_NOTE, "listener", &what,
+			known ? "sipfence guards only the ports that it knows: whoever your other "
+				"firewall rules let through reaches the rest."
+			      : "If that speaks SIP, sipfence does not guard it yet; if not, leave "
+				"it.",
 			&change, &place);
 	}
 	text_free(&what);
@@ -344,10 +362,45 @@ static void put_insert(
 	text_puts(text, " -j ACCEPT");
 }
 
+/* Programs that write the rules themselves: whose own command lasts. */
+enum manager { MANAGER_NONE, MANAGER_FIREWALLD, MANAGER_UFW };
+
+static enum manager manager_of(const struct table_view *view)
+{
+	if (strcmp(view->chain.hook, "input") != 0)
+		return MANAGER_NONE;
+	if (strcmp(view->chain.table, "firewalld") == 0)
+		return MANAGER_FIREWALLD;
+	return nft_survey_jumps_to(view->survey, view->index, "ufw") ? MANAGER_UFW : MANAGER_NONE;
+}
+
+static void put_opening(const struct table_view *view, enum manager manager,
+	const struct port_range *range, struct text *text)
+{
+	bool first = text->length == 0;
+
+	switch (manager) {
+	case MANAGER_FIREWALLD:
+		text_puts(text, first ? "firewall-cmd --permanent --add-port=" : " --add-port=");
+		put_range(text, range);
+		break;
+	case MANAGER_UFW:
+		text_printf(text, "%sufw allow %u", first ? "" : "; ", range->first);
+		if (range->last != range->first)
+			text_printf(text, ":%u", range->last);
+		break;
+	default:
+		put_insert(view, range, text);
+		return;
+	}
+	text_printf(text, "/%s", protocol_word(range->protocol));
+}
+
 /* A command for each range, so that no other port is opened. */
 static void put_inserts(const struct table_view *view, struct text *text)
 {
 	const struct config *config = view->config;
+	enum manager manager = manager_of(view);
 
 	for (size_t i = 0; i < config->service_count; i++) {
 		for (size_t j = 0; j < config->services[i].port_count; j++) {
@@ -356,9 +409,14 @@ static void put_inserts(const struct table_view *view, struct text *text)
 
 			judge_port(view->survey, view->index, &view->chain, range, &verdicts);
 			if (fate_of(&verdicts) == FATE_DROPS)
-				put_insert(view, range, text);
+				put_opening(view, manager, range, text);
 		}
 	}
+	if (manager == MANAGER_FIREWALLD)
+		text_puts(text, "; firewall-cmd --reload");
+	else if (manager == MANAGER_NONE)
+		text_puts(text, " (until the next reload or boot: put it into your firewall's own "
+				"files, too)");
 }
 
 /* As long as sipfence drops nobody, that would open the ports to all. */
@@ -402,7 +460,7 @@ static void check_drops(const struct table_view *view, struct findings *findings
 		else
 			text_puts(&what, " (its policy is drop, and its rules accept a part)");
 		text_printf(&change, "nft -a list chain %s %s %s", view->chain.family,
-			view->chain.table, view->chain.name);
+			view->chain.table, verdicts.chain ? verdicts.chain : view->chain.name);
 		findings_add(findings, FINDING_NOTE, "table-may-drop", &what,
 			"A phone that sipfence lets in can be kept out there; if one cannot "
 			"register, look at these rules.",

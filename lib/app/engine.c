@@ -108,6 +108,7 @@ struct engine *engine_free(struct engine *engine)
 		return NULL;
 	resolver_free(engine->resolver);
 	ledger_free(engine->ledger);
+	sightings_clear(&engine->sightings);
 	ruleset_free(engine->skeleton);
 	kernel_watch_close(engine->watch);
 	kernel_network_close(engine->network);
@@ -332,6 +333,7 @@ int engine_reload(
 	engine_schedule_expiries(engine);
 	engine_take_stock(engine);
 	engine_history_look_again(engine);
+	engine_log_reload(engine, old, former.roster);
 	if (!old->sets_only && (config->sets_only || strcmp(config->table, old->table) != 0))
 		remove_former_table(engine, old->table);
 	cycle_clear(&former);
@@ -416,6 +418,11 @@ uint32_t engine_epoch(const struct engine *engine)
 uint64_t engine_list_changes(const struct engine *engine)
 {
 	return engine->list_changes;
+}
+
+const struct sightings *engine_sightings(const struct engine *engine)
+{
+	return &engine->sightings;
 }
 
 struct engine_summary engine_summary(const struct engine *engine)

@@ -29,6 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct sightings;
 struct engine;
 
 /* The clocks now. */
@@ -109,6 +110,8 @@ uint32_t engine_epoch(const struct engine *engine);
 /* Changes when the kernel has got a change of who may pass, or of for whom; now and then without
  * one. */
 uint64_t engine_list_changes(const struct engine *engine);
+/* What the kernel has counted for whom, as of the last look; it never wakes the daemon up. */
+const struct sightings *engine_sightings(const struct engine *engine);
 struct engine_summary {
 	struct resolver_stats dns;
 	bool outage;	    /* no question is answered at present */

@@ -108,7 +108,8 @@ static int apply(struct engine *engine, struct cycle *cycle, struct error *error
 	/* The repair comes first, what it was for is said first. */
 	engine_say_damage(engine);
 	/* That all is right is news after the start, or after a failure, alone. */
-	if (kind != PLAN_NOTHING || !engine->installed || engine->compare.again)
+	if (kind != PLAN_NOTHING || !engine->installed || engine->compare.again ||
+		(engine->compare.unwatched && engine->watch))
 		log_table(engine, cycle, action_name(engine, kind, was_present, adopted, changes),
 			changes);
 	if (engine->compare.by_others && kind != PLAN_NOTHING)
@@ -158,19 +159,52 @@ static int make_ledger(struct engine *engine)
 }
 
 /* The kernel has no owned tables after all: what others did until now nobody has seen. */
-static void watch_late(struct engine *engine)
+static bool watch_late(struct engine *engine)
 {
 	struct error error = {0};
 
-	if (engine_watch_open(engine, &error) < 0)
-		engine_put_off(engine, &error);
-	else
+	if (engine_watch_open(engine, &error) == 0) {
 		engine_doubt(engine);
+		return true;
+	}
+	retry_later(engine);
+	if (!engine->compare.unwatched)
+		engine_log_error(engine, "kernel", &error);
+	engine->compare.unwatched = true;
+	return false;
+}
+
+/* Short of memory, what was seen before is as good. */
+static void note_counters(struct engine *engine, const struct observed *observed)
+{
+	engine->sighted_at = engine->now_ms;
+	(void)sightings_note(
+		&engine->sightings, observed->sets, observed->set_count, engine->cycle.clock.now);
+}
+
+void engine_count_packets(struct engine *engine)
+{
+	enum { PERIOD_MS = 5 * 60 * 1000, LONG_PERIOD_MS = 30 * 60 * 1000, MANY = 20000 };
+	int64_t period = engine->sightings.count > MANY ? LONG_PERIOD_MS : PERIOD_MS;
+	struct observed *observed = NULL;
+	struct error ignored = {0};
+
+	if (!engine->ledger || !engine->skeleton ||
+		(engine->sighted_at > 0 && engine->now_ms < engine->sighted_at + period))
+		return;
+	engine->sighted_at = engine->now_ms;
+	/* Only people miss it: whatever is wrong with the kernel, a comparison says it. */
+	if (kernel_observe_counters(engine->kernel, engine->skeleton,
+		    1 << SET_HOSTS | 1 << SET_NETS, &observed, &ignored) == 0 &&
+		observed->present)
+		note_counters(engine, observed);
+	observed_free(observed);
 }
 
 void engine_take_stock(struct engine *engine)
 {
 	struct cycle *cycle = &engine->cycle;
+	bool watched = true;
 
 	engine->compare.at = INT64_MAX;
 	engine->compare.refused = false;
@@ -180,15 +214,20 @@ void engine_take_stock(struct engine *engine)
 		forget_ledger(engine);
 		retry_later(engine);
 	} else {
-		engine->compare.failures = 0;
 		engine->compare.again = false;
 	}
+	if (cycle->observed && cycle->observed->present)
+		note_counters(engine, cycle->observed);
 	/* The next comparison makes them anew; until then they are only large. */
 	cycle_relax(cycle);
 	if (cycle->lock)
 		engine->watch = kernel_watch_close(engine->watch);
-	else if (!engine->watch)
-		watch_late(engine);
+	if (cycle->lock || engine->watch)
+		engine->compare.unwatched = false;
+	else
+		watched = watch_late(engine);
+	if (engine->ledger && watched)
+		engine->compare.failures = 0;
 }
 
 void engine_put_off(struct engine *engine, const struct error *error)

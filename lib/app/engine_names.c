@@ -348,14 +348,19 @@ static void settle(struct engine *engine, size_t question, const struct lookup *
 	if (answered)
 		index->flags[question] |= QUESTION_SETTLED;
 	engine_learned(engine);
+	engine_end_ticket(engine, index->tickets[question]);
+	index->tickets[question] = 0;
 	if (answered && flags & QUESTION_AGAIN) {
+		/* They came while it was asked: the next answer is theirs. */
+		index->tickets[question] = index->later[question];
+		index->later[question] = 0;
 		schedule_set(&index->questions, question, engine->now_ms);
 		return;
 	}
 	schedule_set(&index->questions, question,
 		!answered && flags & QUESTION_EARLY ? soon(engine) : engine->now_ms + delay);
-	engine_end_ticket(engine, index->tickets[question]);
-	index->tickets[question] = 0;
+	engine_end_ticket(engine, index->later[question]);
+	index->later[question] = 0;
 }
 
 static void take_for_host(
@@ -535,6 +540,8 @@ void engine_resolve(struct engine *engine)
 	if (!engine->resolver && open_resolver(engine, &error) < 0)
 		goto failed;
 	ask_due(engine);
+	if (due)
+		engine_count_packets(engine);
 	if (resolver_dispatch(engine->resolver, &error) == 0) {
 		engine->resolver_failed = false;
 		return;

@@ -7,10 +7,12 @@
 static void want(struct engine *engine, size_t question, uint64_t ticket, size_t *outstanding)
 {
 	struct question_index *index = &engine->index;
+	uint64_t *waits = index->flags[question] & QUESTION_ASKED ? &index->later[question]
+								  : &index->tickets[question];
 
 	/* Who waits already is served by the same answer, and tickets end in their order. */
-	if (index->tickets[question] == 0) {
-		index->tickets[question] = ticket;
+	if (*waits == 0) {
+		*waits = ticket;
 		++*outstanding;
 	}
 	/* The answers of many come in a wave, as after the start. */
@@ -98,15 +100,19 @@ void engine_end_ticket(struct engine *engine, uint64_t id)
 	}
 }
 
+static void count_ticket(struct engine *engine, uint64_t id)
+{
+	if (id && engine->tickets[id % TICKETS].id == id)
+		engine->tickets[id % TICKETS].outstanding++;
+}
+
 void engine_count_tickets(struct engine *engine)
 {
 	for (size_t i = 0; i < TICKETS; i++)
 		engine->tickets[i].outstanding = 0;
 	for (size_t i = 0; i < question_count(&engine->index); i++) {
-		uint64_t id = engine->index.tickets[i];
-
-		if (id && engine->tickets[id % TICKETS].id == id)
-			engine->tickets[id % TICKETS].outstanding++;
+		count_ticket(engine, engine->index.tickets[i]);
+		count_ticket(engine, engine->index.later[i]);
 	}
 }
 

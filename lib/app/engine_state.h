@@ -8,6 +8,7 @@
 #include "engine.h"
 #include "question_index.h"
 #include "record.h"
+#include "sightings.h"
 
 enum {
 	TICKETS = 64, /* refreshes under way whose end is known */
@@ -60,6 +61,7 @@ struct engine {
 		uint32_t failures;
 		bool again;	/* the last attempt failed, and that was said */
 		bool refused;	/* since then, a batch of changes: no more until the next */
+		bool unwatched; /* others' changes go unheard against our will, and that was said */
 		bool by_others; /* because of what others did to the table */
 	} compare;
 	struct {
@@ -76,6 +78,8 @@ struct engine {
 		size_t outstanding;
 	} tickets[TICKETS];
 	uint64_t last_ticket;
+	struct sightings sightings;
+	int64_t sighted_at;	     /* ms since boot, of the last attempt; 0: none */
 	struct kernel_report damage; /* not said yet */
 	struct {
 		int64_t since; /* ms since boot */
@@ -134,6 +138,12 @@ void engine_count_tickets(struct engine *engine);
 /* A question that the ticket waits for has its outcome. 0: none. */
 void engine_end_ticket(struct engine *engine, uint64_t id);
 
+/* --- engine_reload.c --- */
+
+/* Which owner has got or lost which addresses by the config that has replaced `former`. */
+void engine_log_reload(
+	struct engine *engine, const struct config *former, const struct roster *former_roster);
+
 /* --- engine_log.c: what is said --- */
 
 struct prior {
@@ -174,6 +184,8 @@ void engine_put_off(struct engine *engine, const struct error *error);
 void engine_take_stock(struct engine *engine);
 /* Sends what the ledger has to change, or compares all, if anything is due. */
 void engine_flush(struct engine *engine);
+/* Reads the counters if the last look is long ago: for whoever is awake anyway. */
+void engine_count_packets(struct engine *engine);
 /* Looks for what others have done to the table. */
 void engine_watch(struct engine *engine);
 void engine_say_damage(struct engine *engine);

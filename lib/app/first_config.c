@@ -66,10 +66,17 @@ static void put_phone(struct text *text, const struct asterisk_phone *phone)
 {
 	size_t start = text->length;
 
-	text_puts(text, "  ");
+	text_puts(text, phone->unregistrable ? "# " : "  ");
 	put_key(text, phone->id);
 	text_puts(text, "local");
 	put_gap(text, start);
+	if (phone->unregistrable) {
+		text_puts(text,
+			"# no phone, most likely: nobody can register as it, it has no aors  (");
+		put_place(text, phone->path, phone->line);
+		text_puts(text, ")\n");
+		return;
+	}
 	text_puts(text, phone->local ? "# " : "# remote? then its name instead of local  (");
 	put_place(text, phone->path, phone->line);
 	text_puts(text, phone->local ? " lets it in from private addresses alone\n" : ")\n");
@@ -98,7 +105,7 @@ static void put_phones(const struct asterisk_inventory *inventory, struct text *
 			counts->left_out++;
 		} else if (is_first(inventory, i)) {
 			put_phone(text, phone);
-			counts->extensions++;
+			counts->extensions += !phone->unregistrable;
 		}
 	}
 	if (counts->extensions == 0)
@@ -246,8 +253,8 @@ static void put_peers(const struct asterisk_inventory *inventory, struct text *t
 	struct first_config_counts *counts)
 {
 	text_puts(text,
-		"# Others who must get in: trunk providers, admins. A trunk that is not "
-		"listed breaks as soon as\n"
+		"# Others who must get in: trunk providers, phones with a fixed address, "
+		"admins.\n# A trunk that is not listed breaks as soon as\n"
 		"# the mode is enforce: its answers arrive at the same port. Take away the # "
 		"of those that are right.\n"
 		"#peers:\n");
@@ -362,7 +369,8 @@ void first_config_print(const struct asterisk_inventory *inventory,
 		text_puts(text, " from ");
 		text_escaped(text, origin->files, strlen(origin->files));
 	}
-	text_puts(text, ". After each change: sipfence check, then\n# sipfence reload.\n\n"
+	text_puts(text, ". After each change: sipfence check, then\n# sipfence reload (from cron: "
+			"sipfence sync).\n\n"
 			"# Strangers are counted and logged, and nobody is dropped yet. When only "
 			"strangers are left in\n"
 			"# the log, change it to enforce.\n"

@@ -35,6 +35,7 @@ void question_index_clear(struct question_index *index)
 	schedule_clear(&index->expiries);
 	free(index->flags);
 	free(index->tickets);
+	free(index->later);
 	free(index->streaks);
 	free(index->owners);
 	*index = (struct question_index){0};
@@ -47,9 +48,10 @@ int question_index_make(const struct roster *roster, struct question_index *ret_
 
 	index.flags = calloc(count + 1, sizeof(*index.flags));
 	index.tickets = calloc(count + 1, sizeof(*index.tickets));
+	index.later = calloc(count + 1, sizeof(*index.later));
 	index.streaks = calloc(count + 1, sizeof(*index.streaks));
 	index.owners = calloc(roster->binding_count + 1, sizeof(*index.owners));
-	if (!index.flags || !index.tickets || !index.streaks || !index.owners ||
+	if (!index.flags || !index.tickets || !index.later || !index.streaks || !index.owners ||
 		schedule_init(&index.questions, count) < 0 ||
 		schedule_init(&index.expiries, index.hosts + index.srvs) < 0) {
 		question_index_clear(&index);
@@ -77,6 +79,7 @@ static void carry_question(const struct carriage *carriage, size_t from, size_t 
 		due = carriage->now_ms;
 	carriage->index->flags[to] = old->flags[from] & QUESTION_SETTLED;
 	carriage->index->tickets[to] = old->tickets[from];
+	carriage->index->later[to] = old->later[from];
 	carriage->index->streaks[to] = old->streaks[from];
 	carriage->index->bad += old->streaks[from] != 0;
 	schedule_set(&carriage->index->questions, to,

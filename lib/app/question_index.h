@@ -32,6 +32,7 @@ struct question_index {
 	struct schedule questions, expiries;
 	uint8_t *flags;	   /* of each question, enum question_flag */
 	uint64_t *tickets; /* of each question: the first that waits for it; 0: none */
+	uint64_t *later;   /* the same, of those that came while it was asked */
 	uint32_t *streaks; /* of each question: the streak of failures it went bad in; 0: it is good
 			    */
 	struct binding *owners; /* roster.bindings, sorted by host */

@@ -223,6 +223,7 @@ void status_put_host(
 	json_put_number(text, changes_within(host->changes, view->clock->now));
 	put_family(view, item, FAMILY_IPV4, text);
 	put_family(view, item, FAMILY_IPV6, text);
+	status_put_counted(view, host, NULL, text);
 	json_put_key(text, "retired");
 	json_put_open(text, "[");
 	for (size_t i = 0; i < host->retired_count; i++) {
@@ -535,6 +536,8 @@ static void put_head(const struct view *view, struct text *text)
 	json_put_bool(text, true);
 	json_put_key(text, "status");
 	json_put_open(text, "{");
+	json_put_key(text, "schema");
+	json_put_number(text, 1);
 	json_put_key(text, "version");
 	json_put_string(text, view->version);
 	json_put_key(text, "config");
@@ -560,6 +563,7 @@ static void put_permit(const struct view *view, uint32_t owner, const struct pre
 	json_put_prefix(text, prefix);
 	json_put_key(text, "services");
 	status_put_services(view->config, services, text);
+	status_put_counted(view, NULL, prefix, text);
 	json_put_close(text, "}");
 }
 

@@ -91,6 +91,9 @@ void owner_index_clear(struct owner_index *index);
 /* {"name":…,"owners":[…],"state":…,"A":{…},"AAAA":{…},"retired":[…]} of roster->hosts[host]. */
 void status_put_host(
 	const struct view *view, const struct owner_index *index, size_t host, struct text *text);
+/* "counted": of the host, or of the prefix; nothing if it was never looked at. */
+void status_put_counted(const struct view *view, const struct host *host,
+	const struct prefix *prefix, struct text *text);
 void status_put_srv(
 	const struct view *view, const struct owner_index *index, size_t srv, struct text *text);
 /* {"kind":"extension","id":"21"}; GRANT_LOCAL: {"kind":"local-subnets","id":null} */

@@ -4,6 +4,7 @@
 #include "allowlist.h"
 #include "kernel.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,20 +119,37 @@ static int look(struct traffic *traffic, unsigned what, struct kernel *kernel, s
 	return result;
 }
 
-int traffic_read(const struct config *config, unsigned what, struct traffic *ret_traffic,
-	struct error *error)
+int traffic_begin(const struct config *config, struct traffic *ret_traffic)
 {
 	struct traffic traffic = {.config = config};
 	struct allowlist nobody = {0};
-	struct kernel *kernel = NULL;
-	int result = ruleset_build(config, &nobody, &traffic.ruleset);
 
-	if (result < 0)
-		return error_no_memory(error);
-	result = kernel_open(&kernel, error);
+	if (ruleset_build(config, &nobody, &traffic.ruleset) < 0)
+		return -ENOMEM;
+	*ret_traffic = traffic;
+	return 0;
+}
+
+int traffic_look(struct traffic *traffic, unsigned what, struct error *error)
+{
+	struct kernel *kernel = NULL;
+	int result = kernel_open(&kernel, error);
+
 	if (result == 0)
-		result = look(&traffic, what, kernel, error);
+		result = look(traffic, what, kernel, error);
 	kernel_close(kernel);
+	return result;
+}
+
+int traffic_read(const struct config *config, unsigned what, struct traffic *ret_traffic,
+	struct error *error)
+{
+	struct traffic traffic = {0};
+	int result;
+
+	if (traffic_begin(config, &traffic) < 0)
+		return error_no_memory(error);
+	result = traffic_look(&traffic, what, error);
 	if (result == 0)
 		*ret_traffic = traffic;
 	else

@@ -47,6 +47,10 @@ enum { TRAFFIC_NO_TABLE = 1 };
 /* `what`: any of these bits; what was dropped is always read. */
 int traffic_read(const struct config *config, unsigned what, struct traffic *ret_traffic,
 	struct error *error);
+/* The same in two steps. The second touches nothing of the config without TRAFFIC_FLOWS: a thread
+ * may do it while the config goes. */
+int traffic_begin(const struct config *config, struct traffic *ret_traffic); /* -ENOMEM */
+int traffic_look(struct traffic *traffic, unsigned what, struct error *error);
 void traffic_clear(struct traffic *traffic);
 
 /* Packets of the elements that let `prefix` in, of all services in `services` (bit i:

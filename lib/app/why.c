@@ -13,6 +13,7 @@
 enum {
 	EXIT_NO_SUCH_THING = 2,
 	REASONS_MAX = 5,  /* of one strength */
+	LOCAL_NAMED = 20, /* extensions */
 	PLACES_MAX = 200, /* addresses of an extension or a peer, in each service */
 	SAME_NETWORK_4 = 24,
 	SAME_NETWORK_6 = 64,
@@ -122,6 +123,23 @@ struct told {
 	size_t count;
 };
 
+/* Those whose phones may be there. */
+static void put_local_extensions(const struct why *why)
+{
+	const struct config *config = why->view->config;
+	int64_t count = 0;
+
+	json_put_key(why->text, "extensions");
+	json_put_open(why->text, "[");
+	for (size_t i = 0; i < config->owner_count; i++) {
+		if (config->owners[i].local && ++count <= LOCAL_NAMED)
+			json_put_string(why->text, config->owners[i].id);
+	}
+	json_put_close(why->text, "]");
+	json_put_key(why->text, "extension_count");
+	json_put_number(why->text, count);
+}
+
 static void tell_grant(void *context, const struct prefix *element, const struct grant *grant)
 {
 	struct told *told = context;
@@ -145,6 +163,8 @@ static void tell_grant(void *context, const struct prefix *element, const struct
 	json_put_string(inner.text, host);
 	json_put_key(inner.text, "prefix");
 	json_put_prefix(inner.text, &grant->prefix);
+	if (grant->owner == GRANT_LOCAL)
+		put_local_extensions(&inner);
 	if (host && grant->owner != GRANT_LOCAL)
 		index = find_host(&inner, host, config->owners[grant->owner].guard);
 	if (index < inner.view->roster->host_count)
@@ -654,6 +674,16 @@ static void advise_of_takeover(
 		text_puts(next, ", and throw the registration out (sipfence asterisk --evict)");
 }
 
+static const char *let_in_next(const struct why *why)
+{
+	if (!why->view->engine)
+		return "to let it in, if it is yours, have the phone's name point to it, or list it "
+		       "under `peers` or the `hosts` of an extension; then sipfence sync";
+	return "to let it in, if it is yours, have the phone's name point to it (sipfence refresh "
+	       "NAME asks DNS at once), or list it under `peers` or the `hosts` of an extension "
+	       "(then sipfence reload)";
+}
+
 /* What is only likely is worth reading where nothing is sure. */
 static void put_reasons(struct why *why)
 {
@@ -676,10 +706,7 @@ static void put_reasons(struct why *why)
 	else if (why->dropped && *refusal_next(why))
 		json_put_string(why->text, refusal_next(why));
 	else if (why->dropped && !why->config_decides)
-		json_put_string(why->text,
-			"to let it in, if it is yours, have the phone's name point to it (sipfence "
-			"refresh NAME asks DNS at once), or list it under `peers` or the `hosts` "
-			"of an extension (then sipfence reload)");
+		json_put_string(why->text, let_in_next(why));
 	else
 		json_put_null(why->text);
 	why->text->failed |= next.failed;
@@ -1012,12 +1039,27 @@ static void nearest_try(struct nearest *nearest, const char *candidate)
 	nearest->distance = distance;
 }
 
+/* "192.0.2.1:5060" and "[2001:db8::1]:5060", as logs have it. */
+static bool parse_socket(const char *what, struct addr *ret_addr)
+{
+	const char *colon = strrchr(what, ':');
+	size_t length = colon ? (size_t)(colon - what) : 0;
+
+	if (!colon || !colon[1] || colon[1 + strspn(colon + 1, "0123456789")])
+		return false;
+	if (length > 2 && what[0] == '[' && colon[-1] == ']')
+		return addr_parse(what + 1, length - 2, ret_addr);
+	return addr_parse(what, length, ret_addr);
+}
+
 static void put_unknown(const struct why *why)
 {
 	const struct view *view = why->view;
 	struct nearest nearest = {.wanted = why->what};
 	struct prefix prefix;
 	struct error error = {0};
+	struct addr addr;
+	char printed[ADDR_TEXT_SIZE];
 	char next[300] = "sipfence status lists the extensions, peers and hosts";
 
 	for (size_t i = 0; i < view->config->owner_count; i++)
@@ -1026,7 +1068,10 @@ static void put_unknown(const struct why *why)
 		nearest_try(&nearest, view->roster->hosts[i].name);
 	for (size_t i = 0; i < view->roster->srv_count; i++)
 		nearest_try(&nearest, view->roster->srvs[i].name);
-	if (prefix_parse(why->what, strlen(why->what), &prefix) != PREFIX_BAD_ADDRESS)
+	if (parse_socket(why->what, &addr)) {
+		addr_print(&addr, printed);
+		snprintf(next, sizeof(next), "ask without the port: sipfence why %s", printed);
+	} else if (prefix_parse(why->what, strlen(why->what), &prefix) != PREFIX_BAD_ADDRESS)
 		snprintf(next, sizeof(next), "ask about a single address of it");
 	else if (nearest.name)
 		snprintf(next, sizeof(next), "did you mean %s?", nearest.name);

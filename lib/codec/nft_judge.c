@@ -4,8 +4,10 @@
 #include <libnftnl/expr.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/xt_addrtype.h>
 #include <linux/netfilter/xt_conntrack.h>
 #include <linux/netfilter/xt_multiport.h>
+#include <linux/rtnetlink.h>
 #include <string.h>
 
 enum {
@@ -22,7 +24,7 @@ enum {
 /* Registers, as far as what is in them is known. */
 struct registers {
 	uint8_t bytes[KEY_MAX];
-	bool known[SLOTS];
+	bool known[KEY_MAX];
 	bool interface[SLOTS]; /* it holds the name or the number of the interface */
 };
 
@@ -33,6 +35,7 @@ struct walker {
 	const struct nft_probe *probe;
 	uint32_t family;
 	const char *table;
+	bool to_us; /* not forwarded */
 	size_t walked;
 	const char *drop_chain; /* of the first rule that drops for sure; else that may */
 	uint64_t drop_handle;
@@ -58,35 +61,57 @@ static void forget(struct registers *registers, uint32_t number, size_t size)
 {
 	size_t slot = slot_of(number);
 
-	for (size_t i = 0; i < (size + 3) / 4 && slot + i < SLOTS; i++)
-		registers->known[slot + i] = registers->interface[slot + i] = false;
+	for (size_t i = 0; i < (size + 3) / 4 && slot + i < SLOTS; i++) {
+		memset(&registers->known[(slot + i) * 4], false, 4);
+		registers->interface[slot + i] = false;
+	}
+}
+
+/* Of `data` only the bytes that `known` says; NULL: all of them. The kernel fills up with zeros. */
+static void store_part(struct registers *registers, uint32_t number, const uint8_t *data,
+	const bool *known, size_t size)
+{
+	size_t first = slot_of(number) * 4;
+
+	if (first + size > KEY_MAX)
+		return;
+	forget(registers, number, size);
+	for (size_t i = 0; i < (size + 3) / 4 * 4; i++) {
+		registers->bytes[first + i] = i < size ? data[i] : 0;
+		registers->known[first + i] = i >= size || !known || known[i];
+	}
 }
 
 static void store(struct registers *registers, uint32_t number, const void *data, size_t size)
 {
-	size_t slot = slot_of(number);
-
-	if (slot == SLOTS || slot * 4 + size > KEY_MAX)
-		return;
-	forget(registers, number, size);
-	memset(&registers->bytes[slot * 4], 0, (size + 3) / 4 * 4);
-	memcpy(&registers->bytes[slot * 4], data, size);
-	for (size_t i = 0; i < (size + 3) / 4; i++)
-		registers->known[slot + i] = true;
+	store_part(registers, number, data, NULL, size);
 }
 
 /* The bytes, if all of them are known. */
 static const uint8_t *fetch(const struct registers *registers, uint32_t number, size_t size)
 {
-	size_t slot = slot_of(number);
+	size_t first = slot_of(number) * 4;
 
-	if (slot == SLOTS || slot * 4 + size > KEY_MAX)
+	if (first + size > KEY_MAX)
 		return NULL;
-	for (size_t i = 0; i < (size + 3) / 4; i++) {
-		if (!registers->known[slot + i])
+	for (size_t i = 0; i < size; i++) {
+		if (!registers->known[first + i])
 			return NULL;
 	}
-	return &registers->bytes[slot * 4];
+	return &registers->bytes[first];
+}
+
+/* Is one of the bytes known, and another than in `data`? Then the rest need not be. */
+static bool differs(
+	const struct registers *registers, uint32_t number, const uint8_t *data, size_t size)
+{
+	size_t first = slot_of(number) * 4;
+
+	for (size_t i = 0; i < size && first + i < KEY_MAX; i++) {
+		if (registers->known[first + i] && registers->bytes[first + i] != data[i])
+			return true;
+	}
+	return false;
 }
 
 static void load_meta(
@@ -127,17 +152,27 @@ static void load_payload(
 	uint32_t base = nftnl_expr_get_u32(expr, NFTNL_EXPR_PAYLOAD_BASE);
 	uint32_t offset = nftnl_expr_get_u32(expr, NFTNL_EXPR_PAYLOAD_OFFSET);
 	uint32_t size = nftnl_expr_get_u32(expr, NFTNL_EXPR_PAYLOAD_LEN);
-	uint8_t port[2] = {(uint8_t)(probe->port >> 8), (uint8_t)probe->port};
+	uint8_t bytes[KEY_MAX] = {0};
+	bool known[KEY_MAX] = {false};
 
 	if (!nftnl_expr_is_set(expr, NFTNL_EXPR_PAYLOAD_DREG))
 		return; /* it changes the packet */
-	if (base == NFT_PAYLOAD_TRANSPORT_HEADER && offset == 2 && size == 2)
-		store(registers, number, port, 2);
-	else if (base == NFT_PAYLOAD_NETWORK_HEADER && size == 1 &&
-		 offset == (probe->ipv6 ? 6u : 9u))
-		store(registers, number, &probe->protocol, 1);
-	else
-		forget(registers, number, size);
+	if (size > KEY_MAX) {
+		forget(registers, number, KEY_MAX);
+		return;
+	}
+	/* Several fields may be loaded at once: iptables-nft asks for both ports by one load. */
+	for (uint32_t i = 0; i < size; i++) {
+		if (base == NFT_PAYLOAD_TRANSPORT_HEADER && (offset + i == 2 || offset + i == 3)) {
+			bytes[i] = (uint8_t)(offset + i == 2 ? probe->port >> 8 : probe->port);
+			known[i] = true;
+		} else if (base == NFT_PAYLOAD_NETWORK_HEADER &&
+			   offset + i == (probe->ipv6 ? 6u : 9u)) {
+			bytes[i] = probe->protocol;
+			known[i] = true;
+		}
+	}
+	store_part(registers, number, bytes, known, size);
 }
 
 static void load_state(
@@ -150,6 +185,19 @@ static void load_state(
 		return;
 	if (nftnl_expr_get_u32(expr, NFTNL_EXPR_CT_KEY) == NFT_CT_STATE)
 		store(registers, number, &state, sizeof(state));
+	else
+		forget(registers, number, 16);
+}
+
+static void load_route(
+	const struct nftnl_expr *expr, const struct walker *walker, struct registers *registers)
+{
+	uint32_t number = nftnl_expr_get_u32(expr, NFTNL_EXPR_FIB_DREG);
+	uint32_t type = RTN_LOCAL;
+
+	if (walker->to_us && nftnl_expr_get_u32(expr, NFTNL_EXPR_FIB_FLAGS) == NFTA_FIB_F_DADDR &&
+		nftnl_expr_get_u32(expr, NFTNL_EXPR_FIB_RESULT) == NFT_FIB_RESULT_ADDRTYPE)
+		store(registers, number, &type, sizeof(type));
 	else
 		forget(registers, number, 16);
 }
@@ -200,8 +248,12 @@ static enum match compare(const struct nftnl_expr *expr, const struct registers 
 
 	if (data && slot_of(number) < SLOTS && registers->interface[slot_of(number)])
 		return compare_interface(data, size, op);
-	if (!bytes)
-		return MATCH_MAYBE;
+	if (!bytes) {
+		if ((op != NFT_CMP_EQ && op != NFT_CMP_NEQ) || !data ||
+			!differs(registers, number, data, size))
+			return MATCH_MAYBE;
+		return matches(op == NFT_CMP_NEQ);
+	}
 	order = memcmp(bytes, data, size);
 	switch (op) {
 	case NFT_CMP_EQ:
@@ -401,25 +453,37 @@ static enum match match_ports(const struct xt_multiport_v1 *ports, const struct 
 }
 
 /* What iptables-nft leaves to an extension of iptables, of those that firewalls are full of. */
-static enum match match_extension(const struct nftnl_expr *expr, const struct nft_probe *probe)
+static enum match match_extension(const struct walker *walker, const struct nftnl_expr *expr)
 {
+	const struct nft_probe *probe = walker->probe;
 	const char *name = nftnl_expr_get_str(expr, NFTNL_EXPR_MT_NAME);
 	uint32_t revision = nftnl_expr_get_u32(expr, NFTNL_EXPR_MT_REV), size = 0;
 	const void *info = nftnl_expr_get(expr, NFTNL_EXPR_MT_INFO, &size);
 	struct xt_conntrack_mtinfo3 flow;
 	struct xt_multiport_v1 ports;
+	struct xt_addrtype_info_v1 type;
 
 	if (!name || !info)
 		return MATCH_MAYBE;
 	if (strcmp(name, "comment") == 0)
 		return MATCH_YES;
+	if (strcmp(name, "rt") == 0)
+		return MATCH_NO; /* a phone's packets have no routing header */
+	if (strcmp(name, "addrtype") == 0 && revision == 1 && size >= sizeof(type)) {
+		memcpy(&type, info, sizeof(type));
+		if (!walker->to_us || type.source || type.flags || !type.dest)
+			return MATCH_MAYBE;
+		return matches(type.dest & XT_ADDRTYPE_LOCAL);
+	}
 	if (strcmp(name, "multiport") == 0 && revision == 1 && size >= sizeof(ports)) {
 		memcpy(&ports, info, sizeof(ports));
 		return match_ports(&ports, probe);
 	}
 	if (strcmp(name, "conntrack") == 0 && revision == 3 && size >= sizeof(flow)) {
 		memcpy(&flow, info, sizeof(flow));
-		if (flow.match_flags != XT_CONNTRACK_STATE || flow.invert_flags)
+		/* `-m state` has a flag of its own, for how it is printed. */
+		if ((flow.match_flags & ~XT_CONNTRACK_STATE_ALIAS) != XT_CONNTRACK_STATE ||
+			flow.invert_flags)
 			return MATCH_MAYBE;
 		return matches(
 			flow.state_mask & (probe->established ? STATE_ESTABLISHED : STATE_NEW));
@@ -442,6 +506,8 @@ static enum match follow_expr(const struct walker *walker, const struct nftnl_ex
 		load_payload(expr, walker->probe, registers);
 	else if (strcmp(name, "ct") == 0)
 		load_state(expr, walker->probe, registers);
+	else if (strcmp(name, "fib") == 0)
+		load_route(expr, walker, registers);
 	else if (strcmp(name, "bitwise") == 0)
 		combine_bits(expr, registers);
 	else if (strcmp(name, "cmp") == 0)
@@ -455,7 +521,7 @@ static enum match follow_expr(const struct walker *walker, const struct nftnl_ex
 	else if (strcmp(name, "reject") == 0)
 		*verdict = (struct verdict){.is_set = true, .code = NF_DROP};
 	else if (strcmp(name, "match") == 0)
-		return match_extension(expr, walker->probe);
+		return match_extension(walker, expr);
 	else if (strcmp(name, "target") == 0)
 		take_target(expr, verdict);
 	else if (strcmp(name, "queue") == 0)
@@ -581,7 +647,14 @@ void nft_survey_judge(const struct nft_survey *survey, size_t index, const struc
 {
 	const struct survey_chain *chain = &survey->chains[survey->bases[index]];
 	struct walker walker = {
-		.survey = survey, .probe = probe, .family = chain->family, .table = chain->table};
+		.survey = survey,
+		.probe = probe,
+		.family = chain->family,
+		.table = chain->table,
+		.to_us = nftnl_chain_get_u32(chain->chain, NFTNL_CHAIN_HOOKNUM) ==
+				 NF_INET_LOCAL_IN &&
+			 chain->family != NFPROTO_NETDEV,
+	};
 	unsigned outcomes = walk(&walker, chain, 0);
 	bool policy_drops = nftnl_chain_get_u32(chain->chain, NFTNL_CHAIN_POLICY) == NF_DROP;
 
@@ -592,4 +665,28 @@ void nft_survey_judge(const struct nft_survey *survey, size_t index, const struc
 		.drop_chain = walker.drop_chain,
 		.drop_handle = walker.drop_handle,
 	};
+}
+
+bool nft_survey_jumps_to(const struct nft_survey *survey, size_t index, const char *prefix)
+{
+	const struct survey_chain *chain = &survey->chains[survey->bases[index]];
+	bool found = false;
+
+	for (size_t i = 0; i < chain->count && !found; i++) {
+		struct nftnl_expr_iter *iterator =
+			nftnl_expr_iter_create(survey->rules[chain->rules[i]]);
+		struct nftnl_expr *expr;
+
+		while (iterator && !found && (expr = nftnl_expr_iter_next(iterator))) {
+			const char *name = nftnl_expr_get_str(expr, NFTNL_EXPR_NAME), *to = NULL;
+
+			if (strcmp(name, "immediate") == 0 &&
+				nftnl_expr_is_set(expr, NFTNL_EXPR_IMM_CHAIN))
+				to = nftnl_expr_get_str(expr, NFTNL_EXPR_IMM_CHAIN);
+			found = to && strncmp(to, prefix, strlen(prefix)) == 0;
+		}
+		if (iterator)
+			nftnl_expr_iter_destroy(iterator);
+	}
+	return found;
 }

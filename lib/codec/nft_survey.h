@@ -5,7 +5,8 @@
  * that sees what arrives.
  *
  * A rule is followed as far as it asks what is known of the packet: its family, protocol, port and
- * state of connection tracking, and that it does not come from this machine. All else (addresses,
+ * state of connection tracking, that it does not come from this machine, and, in an input chain,
+ * that it goes to it. All else (addresses,
  * interfaces, limits, marks, …) may or may not match, so a judgement says what *may* become of it.
  */
 #ifndef SIPFENCE_NFT_SURVEY_H
@@ -46,6 +47,8 @@ void nft_survey_chain(
 /* Has that table of family inet the two chains that a service has in sipfence's (core/ruleset.h)?
  */
 bool nft_survey_has_service(const struct nft_survey *survey, const char *table);
+/* Has the base chain of that index a jump to one whose name begins so? */
+bool nft_survey_jumps_to(const struct nft_survey *survey, size_t index, const char *prefix);
 
 struct nft_probe {
 	bool ipv6;

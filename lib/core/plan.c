@@ -294,6 +294,38 @@ static bool permits_sources(const struct set *set)
 	return set->kind == SET_HOSTS || set->kind == SET_NETS;
 }
 
+static bool deletes_from(const struct plan *plan, uint32_t set)
+{
+	for (size_t i = 0; i < plan->count; i++) {
+		if (plan->changes[i].set == set && !plan->changes[i].add)
+			return true;
+	}
+	return false;
+}
+
+void plan_keep_additions(struct plan *plan, const struct ruleset *ruleset)
+{
+	uint32_t asked =
+		UINT32_MAX; /* of the last set of nets: changes of one set stand together */
+	bool shrinks = false;
+	size_t kept = 0, count = plan->count;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct change *change = &plan->changes[i];
+		const struct set *set = &ruleset->sets[change->set];
+
+		if (set->kind == SET_NETS && change->set != asked) {
+			asked = change->set;
+			shrinks = deletes_from(plan, asked);
+		}
+		if (change->add && (set->kind == SET_HOSTS || (set->kind == SET_NETS && !shrinks)))
+			plan->changes[kept++] = *change;
+	}
+	plan->count = kept;
+	if (kept == 0 && !plan->adopt)
+		plan->kind = PLAN_NOTHING;
+}
+
 static int compare_changes(const void *a, const void *b)
 {
 	const struct change *left = *(const struct change *const *)a;

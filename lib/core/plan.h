@@ -99,6 +99,12 @@ struct plan {
 int plan_make(struct ruleset *wanted, const char *wanted_shape, const struct observed *observed,
 	const struct talker *talkers, size_t talker_count, struct plan *ret_plan);
 void plan_clear(struct plan *plan);
+/*
+ * Of PLAN_ELEMENTS: keeps what lets somebody in and shuts nobody out; PLAN_NOTHING if nothing is
+ * left. Where a prefix is to leave a set of nets, what comes into that set waits too: they may
+ * overlap.
+ */
+void plan_keep_additions(struct plan *plan, const struct ruleset *ruleset);
 
 /* Is `addr` let into the service once the plan is in force? */
 typedef bool plan_permits_fn(void *context, size_t service, const struct addr *addr);

@@ -111,6 +111,23 @@ int kernel_observe(struct kernel *kernel, const struct ruleset *wanted,
 	return 0;
 }
 
+/* What people want to know: a failure that a scenario plans is for those who decide by it. */
+int kernel_observe_counters(struct kernel *kernel, const struct ruleset *wanted, unsigned kinds,
+	struct observed **ret_observed, struct error *error)
+{
+	int failures = model()->read_failures;
+	uint64_t reads = model()->reads;
+	uint32_t generation;
+	int result;
+
+	(void)kinds;
+	model()->read_failures = 0;
+	result = kernel_observe(kernel, wanted, ret_observed, &generation, NULL, error);
+	model()->read_failures = failures;
+	model()->reads = reads;
+	return result;
+}
+
 static int refuse(const struct nft_batch *batch, int result, uint32_t sequence, struct error *error)
 {
 	struct text what = {0};
@@ -127,6 +144,20 @@ static int refuse(const struct nft_batch *batch, int result, uint32_t sequence, 
 	return result;
 }
 
+/* The message that a failure which a scenario has planned is blamed on. */
+static uint32_t culprit(const struct nft_batch *batch, int reason)
+{
+	uint32_t sequence = 1;
+
+	/* A kernel without owned tables takes all but their flag. */
+	while (reason == EOPNOTSUPP && sequence <= batch->messages) {
+		if (nft_batch_asks_for_lock(batch, sequence))
+			return sequence;
+		sequence++;
+	}
+	return 1;
+}
+
 int kernel_commit(struct kernel *kernel, const struct nft_batch *batch, struct error *error)
 {
 	world_hook_fn *hook = model()->before_commit;
@@ -137,7 +168,8 @@ int kernel_commit(struct kernel *kernel, const struct nft_batch *batch, struct e
 	if (hook)
 		hook(model()->before_commit_context);
 	if (fails(&model()->commit_failures))
-		return refuse(batch, -model()->commit_errno, 1, error);
+		return refuse(batch, -model()->commit_errno, culprit(batch, model()->commit_errno),
+			error);
 	if (model()->lost_acks > 0 && !model()->lost_acks_mean_done) {
 		model()->lost_acks--;
 		model()->refusals++;

@@ -479,6 +479,9 @@ static void do_kernel(struct scenario *scenario)
 	} else if (is_word(scenario, 1, "loses-acks")) {
 		kernel->lost_acks = count_of(scenario, 2, 1);
 		kernel->lost_acks_mean_done = is_word(scenario, 3, "of-done");
+	} else if (is_word(scenario, 1, "unwatchable")) {
+		kernel->watch_errno = error_number(scenario, 2);
+		kernel->watch_failures = count_of(scenario, 3, FOR_EVER);
 	} else if (is_word(scenario, 1, "loses-events")) {
 		kernel->loses_events = true;
 	} else {

@@ -448,16 +448,21 @@ static void expect_next(struct scenario *scenario)
 	scenario_fail(scenario, name, "not known to the engine");
 }
 
-/* expect refreshed|not-refreshed: of the last `refresh` */
+/* expect refreshed|not-refreshed [N]: of the last `refresh`, or the Nth before it */
+static uint64_t ticket_of(const struct scenario *scenario)
+{
+	return scenario->ticket - strtoul(scenario_word(scenario, 2), NULL, 10);
+}
+
 static void expect_refreshed(struct scenario *scenario)
 {
-	if (!engine_refreshed(scenario->machine.engine, scenario->ticket))
+	if (!engine_refreshed(scenario->machine.engine, ticket_of(scenario)))
 		scenario_fail(scenario, "all names to have an outcome", "not so yet");
 }
 
 static void expect_not_refreshed(struct scenario *scenario)
 {
-	if (engine_refreshed(scenario->machine.engine, scenario->ticket))
+	if (engine_refreshed(scenario->machine.engine, ticket_of(scenario)))
 		scenario_fail(scenario, "names to be without an outcome", "not so");
 }
 

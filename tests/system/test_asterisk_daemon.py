@@ -102,7 +102,7 @@ class Keeps(AsteriskCase):
         self.assertEqual([one["argv"] for one in asked],
                          [["-rx", "module reload acl"], ["-rx", "acl show sipfence-21"]])
         self.assertEqual(self.fence.run("status").code, 0)
-        self.assertRegex(self.fence.run("status").out, r"(?m)^Asterisk: 1 ACL in force since 20")
+        self.assertRegex(self.fence.run("status").out, r"(?m)^Asterisk: 1 ACL loaded since 20")
 
     def test_the_kernel_comes_first(self):
         self.world(runs=["nft", "list", "set", "inet", "sipfence", "sip_hosts4"])

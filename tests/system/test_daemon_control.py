@@ -60,6 +60,24 @@ class Reload(Base):
                 reload(daemon)
                 self.assertAllowed(HOME, seconds=2)
 
+    def test_who_came_and_went_is_said(self):
+        """As any other change: in the log, and by the command."""
+        daemon = self.started()
+        self.configure(extensions=self.BOTH)
+        self.assertCode(self.fence.run("reload"), 0)
+        self.assertAllowed(HOME, "203.0.113.22")
+        mark = daemon.mark()
+        self.configure(extensions="25: [%s, 192.0.2.99]" % NAME)
+        result = self.assertCode(self.fence.run("reload"), 0)
+        wanted = ("extension 21 %s: A %s -> -: no longer in the config" % (NAME, HOME),
+                  "extension 22 home22.example: A 203.0.113.22 -> -: no longer in the config",
+                  "extension 25 %s: A - -> %s" % (NAME, HOME), "extension 25: - -> 192.0.2.99")
+        for line in wanted:
+            self.assertIn(line + "\n", result.out)
+        self.assertRegex(result.out, r"(?m)^the table was changed: \d changed, \d in all$")
+        self.assertEqual(len(daemon.events("change", since=mark)), len(wanted))
+        daemon.wait_event("change", since=mark, extension="22", old="203.0.113.22", new="-")
+
     def test_unchanged(self):
         daemon = self.started()
         with Monitor(self.pbx) as monitor:

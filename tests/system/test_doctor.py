@@ -214,9 +214,20 @@ class Listeners(Case):
                     self.check_well()
                     sock.close()
 
+    def test_programs_that_are_no_sip_server(self):
+        for port in (5062, 5070, 5080):
+            self.listen(socket.SOCK_DGRAM, "0.0.0.0", port)
+        document = self.doctor(0)
+        notes = [item for item in document["findings"] if item["check"] == "listener"]
+        self.assertEqual([item["level"] for item in notes], ["note"])
+        for port in (5062, 5070, 5080):
+            self.assertIn("python3 listens on udp port %d" % port, notes[0]["what"])
+        self.listen(socket.SOCK_DGRAM, "192.168.1.1", 5061)
+        self.assertIn("udp port 5061", self.find("listener")["what"])
+
     def test_a_connected_socket_is_no_listener(self):
         sock = self.listen(socket.SOCK_DGRAM, "0.0.0.0", 5080)
-        self.find("listener")
+        self.find("listener", level="note")
         sock.connect(("192.168.1.50", 9))
         self.check_well()
 
@@ -249,7 +260,7 @@ class Tables(Case):
     def test_a_table_that_passes_all(self):
         self.chain(["tcp dport 22 accept", "udp dport 5353 drop", "udp dport { 5000-5059, 5061-5070 } drop",
                     "tcp dport 5062-5070 drop", "tcp dport vmap { 1-5059 : drop, 5062-9000 : drop }",
-                    "ct state invalid drop", "meta l4proto icmp drop"])
+                    "ct state invalid drop", "meta l4proto icmp drop", "fib daddr type != local drop"])
         self.assertEqual(self.words(self.check_well(), "note"), ["asterisk-port"])
 
     DROPS = {
@@ -284,7 +295,9 @@ class Tables(Case):
                               found["what"])
                 # The command that it says mends it.
                 self.assertTrue(found["change"].startswith("nft insert rule "), found)
-                for command in found["change"].split("; "):
+                commands, hint = found["change"].split(" (", 1)
+                self.assertIn("until the next reload or boot", hint)
+                for command in commands.split("; "):
                     self.net.pbx.run(command.split())
                 self.assertEqual(self.words(self.doctor(0)), [])
 
@@ -379,7 +392,7 @@ class Tables(Case):
         run("-A", "INPUT", "-p", "udp", "-m", "multiport", "--dports", "53,123", "-j", "ACCEPT")
         found = self.find("table-drops")
         self.assertIn("policy is drop", found["what"])
-        for command in found["change"].split("; "):
+        for command in found["change"].split(" (")[0].split("; "):
             program, *words = command.split()
             self.assertEqual(program, "iptables")
             run(*words)
@@ -389,6 +402,55 @@ class Tables(Case):
         run("-A", "INPUT", "-p", "udp", "-m", "multiport", "--dports", "53,5000:5070", "-j", "ACCEPT")
         run("-A", "INPUT", "-p", "tcp", "-j", "ACCEPT")
         self.assertEqual(self.words(self.doctor(0)), [])
+
+    def iptables(self, *rules):
+        if not shutil.which("iptables-nft"):
+            self.skipTest("iptables-nft is missing")
+        for rule in rules:
+            self.net.pbx.run(["iptables-nft", *rule.split()])
+
+    def test_of_iptables_by_state(self):
+        """`-m state`, and the two ports that iptables-nft asks for by one load."""
+        self.iptables("-P INPUT DROP", "-A INPUT -i lo -j ACCEPT",
+                      "-A INPUT -m state --state ESTABLISHED,RELATED -j ACCEPT",
+                      "-A INPUT -p udp --sport 67 --dport 68 -j ACCEPT",
+                      "-A INPUT -p tcp --dport 22 -j ACCEPT")
+        found = self.find("table-drops")
+        self.assertIn("udp 5060", found["what"])
+        self.assertIn("policy is drop, and no rule accepts them", found["what"])
+        self.assertIn("table-established", self.words(self.doctor(3), "note"))
+        self.iptables("-I INPUT -p udp --sport 5060 --dport 5060 -j ACCEPT",
+                      "-A INPUT -p tcp -j ACCEPT")
+        self.assertIn("udp 5060", self.find("table-may-drop", level="note")["what"])
+
+    def test_of_ufw(self):
+        self.iptables("-P INPUT DROP", "-A INPUT -i lo -j ACCEPT",
+                      "-N ufw-before-input", "-N ufw-not-local",
+                      "-A INPUT -j ufw-before-input",
+                      "-A ufw-before-input -j ufw-not-local",
+                      "-A ufw-not-local -m addrtype --dst-type LOCAL -j RETURN",
+                      "-A ufw-not-local -j DROP")
+        found = self.find("table-drops")
+        self.assertIn("policy is drop, and no rule accepts them", found["what"])
+        self.assertIn("ufw allow 5060/udp", found["change"].split("; "))
+        self.assertIn("ufw allow 5060:5061/tcp", found["change"].split("; "))
+        self.assertNotIn("iptables", found["change"])
+        self.iptables("-A INPUT -p udp --dport 5060 -j ACCEPT", "-A INPUT -p tcp -j ACCEPT")
+        self.assertEqual(self.words(self.doctor(0), "note"), ["asterisk-port"])
+
+    def test_of_firewalld(self):
+        self.net.pbx.nft("table inet firewalld {\nchain filter_INPUT { type filter hook input "
+                         "priority 10; policy drop;\niif lo accept\n}\n}\n")
+        self.assertEqual(self.find("table-drops")["change"],
+                         "firewall-cmd --permanent --add-port=5060-5061/tcp --add-port=5060/udp; "
+                         "firewall-cmd --reload")
+
+    def test_the_chain_that_may_drop_is_the_one_to_list(self):
+        self.chain(["udp dport 5060 jump side", "accept"])
+        found = self.find("table-may-drop", level="note")
+        self.assertIn("in chain side)", found["what"])
+        self.assertEqual(found["change"], "nft -a list chain inet filter side")
+        self.net.pbx.run(found["change"].split())
 
 class Trunks(Case):
     needs = Case.needs + ("conntrack",)
@@ -460,6 +522,13 @@ class Names(Case):
         self.configure(extensions="{21: home21.example, 22: {hosts: inner.example, "
                                   "within: [10.1.0.0/16]}}")
         self.check_well()
+
+    def test_one_outside_of_within(self):
+        self.configure(extensions="{21: {hosts: [home21.example], within: [198.51.100.0/24]}}")
+        found = self.find("name")
+        self.assertIn("203.0.113.10", found["what"])
+        self.assertIn("change the password of the dynamic-DNS account", found["change"])
+        self.assertNotIn("Without an answer", found["why"])
 
     def test_one_of_several_owners(self):
         self.configure(extensions="{21: nobody.example, 22: nobody.example, 23: nobody.example}")
@@ -1032,6 +1101,13 @@ class Asterisk(Case):
                     self.check_well()
                 else:
                     self.assertIn("pjsip.conf:7", self.find("asterisk-secret")["place"])
+
+    def test_an_endpoint_that_nobody_can_register_as(self):
+        self.configure(extensions="{21: home21.example, dpma: local}")
+        self.write("asterisk/pjsip.conf", "[dpma]\ntype=endpoint\ncontext=dpma-invalid\n")
+        found = self.find("asterisk-secret")
+        self.assertIn("can call as it", found["why"])
+        self.assertNotIn("register", found["why"])
 
     def test_a_password_that_is_elsewhere(self):
         """Of what is in no file nothing is said but that."""

@@ -181,7 +181,8 @@ class Sync(FaultCase):
         table = self.net.pbx.table() if changed else self.table_then
         frame, hosts = split(table)
         self.must(result.code in (0, 1, 2, 3), "no such exit code", result)
-        said = re.search("not known whether it is in force|the new table is in force", result.err)
+        said = re.search("not known whether it is in force|the new table is in force|"
+                         "that had answered until then are in force", result.err)
         self.must(frame in (self.frame_then, self.frame) or said, "the table is not whole", result)
         if result.code in (1, 2):
             self.must("error:" in result.err, "no message", result)

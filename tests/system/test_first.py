@@ -7,7 +7,7 @@ the last run enforced, when somebody who is not listed talks to them now (design
 import os
 
 from harness import Case, main, reaches, wait_until
-from scripted_dns import answer, delay, silence
+from scripted_dns import answer, delay, silence, srv
 
 PBX, HOME, TRUNK, SCANNER = "192.0.2.10", "203.0.113.10", "198.51.100.67", "198.51.100.66"
 WEB = "services: {web: {udp: [8080]}}\nlocal-services: [sip, web]\n"
@@ -275,6 +275,55 @@ class Stragglers(Base):
 
     def hosts(self):
         return self.net.pbx.has_table() and list(self.net.pbx.elements("sip_hosts4"))
+
+    def test_who_is_in_stays_in_meanwhile(self):
+        """By another name, or without the state of before: who has yet to answer is not shut out."""
+        listing = "extensions: {21: home21.example}\npeers: {voipco: %s}\n"
+        for change in ("another name", "no state", "no state, by SRV"):
+            with self.subTest(change):
+                self.setUp()
+                self.server.set("trunk.example", "A", answer(TRUNK))
+                self.server.set("_sip._udp.voipco.example", "SRV", srv("trunk.example"))
+                host = "{srv: _sip._udp.voipco.example}" if "SRV" in change else "trunk.example"
+                self.fence.config(listing % host + self.server.resolver())
+                self.sync("--yes")
+                self.server.both("slow.example", delay(900, answer(TRUNK)))
+                if change == "another name":
+                    host = "slow.example"
+                else:
+                    self.forget()
+                    if "SRV" not in change:
+                        self.server.both("trunk.example", delay(900, answer(TRUNK)))
+                self.fence.config((listing % host).replace("}\npeers", ", 22: slow.example}\npeers")
+                                  + self.server.resolver("3s"))
+                self.server.set("home21.example", "A", answer("203.0.113.98"))
+                child = self.start("--yes")
+                self.assertTrue(wait_until(lambda: "203.0.113.98" in self.hosts(), 0.8))
+                self.assertIn(TRUNK, self.hosts())
+                self.assertEnds(child, 0)
+                self.assertIn(TRUNK, self.hosts())
+                self.assertNotIn(HOME, self.hosts())
+
+    def test_a_new_table_waits_for_the_targets(self):
+        self.server.set("trunk.example", "A", answer(TRUNK))
+        self.server.set("_sip._udp.voipco.example", "SRV", srv("trunk.example"))
+        self.server.both("slow.example", delay(900, answer("203.0.113.40")))
+        self.fence.config("extensions: {21: home21.example, 22: slow.example}\n"
+                          "peers: {voipco: {srv: _sip._udp.voipco.example}}\n" + self.server.resolver("3s"))
+        child = self.start("--yes")
+        self.assertFalse(wait_until(self.net.pbx.has_table, 0.6))
+        self.assertEnds(child, 0)
+        self.assertIn(TRUNK, self.hosts())
+
+    def test_refused_half_way(self):
+        """It asks again the next time; and it says what is in force."""
+        self.straggle(delay(700, answer(TRUNK)))
+        child = self.start()
+        self.assertTrue(wait_until(lambda: self.hosts() == [HOME], 0.6))
+        os.rename(self.fence.state, self.fence.state + ".away")
+        self.addCleanup(os.rename, self.fence.state + ".away", self.fence.state)
+        self.assertEnds(child, 1, "that had answered until then are in force")
+        self.assertEqual(self.hosts(), [HOME])
 
     def test_the_others_are_in_at_once(self):
         self.straggle()

@@ -306,15 +306,26 @@ class Asked(Base):
 
     def test_filters(self):
         for what, wanted in ((["21"], [HOME, HOME2, HOME3]), (["extension:22"], [HOME]),
-                             (["peer:22"], []), (["voipco"], ["198.51.100.5"]),
+                             (["voipco"], ["198.51.100.5"]),
                              (["HOME22.example."], [HOME]), ([HOME], [HOME, HOME]),
                              (["22", "voipco"], ["198.51.100.5", HOME]),
-                             (["nobody"], []),
                              (["--until", "2026-11-22 09:00:00Z", "21"], [HOME]),
                              (["--since", "2026-11-22 17:00:00Z", "21"], [HOME2, HOME3]),
                              (["--since", "2026-11-22 19:00:00Z", "21"], [HOME3])):
             with self.subTest(what):
                 self.assertEqual([item["prefix"] for item in self.entries(*what)], wanted)
+
+    def test_unheard_of(self):
+        """Neither in the config nor in the history: a slip of the hand, if the config can be read."""
+        self.fence.config("extensions: {77: home77.example}\n")
+        for what in ("77", "extension:77", "home77.example", "22", "voipco", "home22.example", "192.0.2.250"):
+            self.history(what)
+        for what in ("99", "peer:22", "peer:77", "home99.example"):
+            result = self.history(what, code=2)
+            self.assertIn("%s is neither in the config nor in the history" % what, result.err)
+        self.assertEqual(self.history("99", "--json", code=2).json()["result"], "error")
+        self.fence.config("nonsense: 1\n")
+        self.assertIn("nothing of that is known", self.history("99").err)
 
     def test_json(self):
         document = self.history("--json", "21").json()

@@ -223,7 +223,7 @@ class Given(HookCase):
         run, = self.wait_runs(event="change", type="SRV")
         self.assertEqual((run["peer"], run["new"]), ("voipco", "good.example"))
         self.server.set("_sip._udp.voipco.example", "SRV", srv(nasty))
-        self.wait_runs(1, peer="voipco", event="state")
+        self.wait_runs(1, seconds=30, peer="voipco", event="state")
         time.sleep(1)
         for run in self.runs():
             self.assertRegex(run.text, r"\A[\x20-\x7e]+\n\Z")

@@ -122,6 +122,19 @@ class Found(Case):
     def test_what_is_local_in_asterisk_is_said_to_be(self):
         self.assertRegex(self.text, r"(?m)^  23: local +# sip\.conf:\d+ lets it in from private")
 
+    def test_an_endpoint_that_nobody_can_register_as(self):
+        folder = self.asterisk(pjsip="[dpma]\ntype=endpoint\ncontext=none\n"
+                                     "[33]\ntype=endpoint\naors=33\n")
+        os.unlink(self.path())
+        self.assertCode(self.init("--from", folder), 0)
+        text = self.load()
+        self.assertNotIn("dpma", yaml.load(text, yaml.BaseLoader)["extensions"])
+        self.assertRegex(text, r"(?m)^# dpma: local +# no phone, most likely.*pjsip\.conf:1")
+
+    def test_the_header_knows_cron(self):
+        self.assertIn("sipfence reload (from cron: sipfence sync)", self.text)
+        self.assertIn("phones with a fixed address", self.text)
+
     def test_an_odd_name_is_left_out_and_said(self):
         self.assertRegex(self.text, r"(?m)^ *# left out.*\[sp ace\]")
         self.assertIn("1 extension was left out", self.result.out)

@@ -17,7 +17,7 @@ import time
 
 import debian
 from daemon_case import HOME, LAN, NAME, ROGUE
-from harness import INSIDE, NO_CAPS, PATH, REPO, main, privileged, wait_until
+from harness import INSIDE, NO_CAPS, PATH, REPO, Strace, main, privileged, wait_until
 from test_status import Base
 
 PROMTOOL = os.environ.get("PROMTOOL") or shutil.which("promtool", path=PATH)
@@ -207,6 +207,20 @@ class File(MetricsCase):
         self.assertEqual(metrics.of("sipfence_daemon_running"), 0)
         self.assertEqual(metrics.of("sipfence_enforcing"), 1)
         self.assertEqual(os.listdir(self.folder), ["sipfence.prom"])
+
+    def test_who_reads(self):
+        """The kernel's counters are read by another thread than the loop's."""
+        self.points(HOME)
+        self.configure()
+        daemon = self.daemon()
+        tracer = Strace(self.pbx, daemon.pid, ("sendto", "sendmsg"))
+        self.with_file()
+        self.assertCode(self.fence.run("reload"), 0)
+        self.assertTrue(wait_until(lambda: os.path.exists(self.path) or daemon.events("metrics"), 5))
+        asked = [line for line in tracer.calls() if "NETLINK:[NETFILTER" in line]
+        self.assertTrue(asked)
+        self.assertTrue([line for line in asked if int(line.split()[0]) != daemon.pid], asked)
+        daemon.stop()
 
     def test_that_cannot_be_written(self):
         """It is said once, and nothing else suffers."""

@@ -20,7 +20,7 @@ import time
 
 from daemon_case import HOME, HOME2, LAN, NAME, PATIENCE, ROGUE, DaemonCase
 from harness import NO_CAPS, Case, main, privileged, wait_until
-from scripted_dns import answer as scripted, nodata, rcode
+from scripted_dns import answer as scripted, delay, nodata, rcode
 
 TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"
 CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f]"
@@ -108,14 +108,34 @@ class Status(Base):
         self.assertRegex(result.out, r"^running since \d{4}-.*, table inet sipfence in force, ")
         self.assertRegex(result.out, r"(?m)^7 names: 4 fresh, 1 gone, 1 refused, 1 never answered; 3 fixed")
         line = row(result.out, "extension 21", NAME)
-        self.assertRegex(line, r"%s +203\.0\.113\.10 +fresh +\d+ s +(\d+ s|now) +0$" % NAME)
+        self.assertRegex(line, r"%s +203\.0\.113\.10 +fresh +\d+ s +(\d+ s|now) +0 +-$" % NAME)
         self.assertIn(HOME, row(result.out, "peer anna"))
         self.assertIn("198.51.100.7, 198.51.100.8, 198.51.100.9", row(result.out, "peer trunk"))
-        self.assertRegex(row(result.out, "peer carrier"), r"198\.51\.100\.0/28 +fixed +0$")
-        self.assertRegex(row(result.out, "203.0.113.99"), r"^extension 22 +203\.0\.113\.99 +fixed +0$")
+        self.assertRegex(row(result.out, "peer carrier"), r"198\.51\.100\.0/28 +fixed +0 +-$")
+        self.assertRegex(row(result.out, "203.0.113.99"), r"^extension 22 +203\.0\.113\.99 +fixed +0 +-$")
         self.assertRegex(row(result.out, "extension 23"), r"local subnets +fixed$")
-        self.assertRegex(row(result.out, "192.168.1.0/24"), r"^local subnets +192\.168\.1\.0/24 +fixed +0$")
+        self.assertRegex(row(result.out, "192.168.1.0/24"), r"^local subnets +192\.168\.1\.0/24 +fixed +0 +-$")
         self.assertNotIn("\x1b", result.out)
+
+    def test_last_packet(self):
+        daemon = self.good()
+        self.assertTrue(wait_until(lambda: "counted" in daemon.status()["names"][0], 5 * PATIENCE, 0.1))
+        self.assertPasses(HOME)
+        line = row(self.fence.run("status").out, "extension 21")
+        self.assertRegex(line, r" [1-9]\d* +<\d+ s$")
+        last = self.fence.run("status", "--json").json()["names"][0]["last_packet"]
+        self.assertRegex(last["after"], TIME)
+        self.assertIsNone(last["before"])
+
+    def test_kept_out_and_listed_since(self):
+        daemon = self.good()
+        self.assertShut(HOME2)
+        self.points(HOME2)
+        self.assertCode(self.fence.run("refresh"), 0)
+        self.assertAllowed(HOME2)
+        out = self.fence.run("status").out
+        self.assertRegex(out, r"(?m)^%s .*\n    it is on the list now, and may pass$" % re.escape(HOME2))
+        self.assertTrue(self.fence.run("status", "--json").json()["traffic"]["kept_out"][0]["listed"], daemon)
 
     def test_problems_stand_first_and_say_why(self):
         self.mixed()
@@ -217,6 +237,7 @@ class Status(Base):
         self.assertEqual((document["pid"], document["table"], document["mode"], document["config"]),
                          (daemon.pid, "sipfence", "enforce", self.fence.path))
         self.assertRegex(document["version"], r"^\d+\.\d+")
+        self.assertEqual(document["schema"], 1)
         self.assertRegex(document["started"], TIME)
         self.assertIn(document["lock"], ("owned", "events"))
         self.assertIs(document["table_right"], True)
@@ -239,9 +260,12 @@ class Status(Base):
         self.assertEqual(document["totals"], {"fresh": 4, "held": 0, "gone": 1, "refused": 1, "expired": 0,
                                               "never answered": 1})
         permits = {permit["prefix"]: permit for permit in document["permits"]}
+        counted = permits["198.51.100.0/28"].pop("counted")
+        self.assertEqual((counted["packets"], counted["moved"]), (0, None))
+        self.assertRegex(counted["at"], TIME)
         self.assertEqual(permits["198.51.100.0/28"], {"owner": {"kind": "peer", "id": "carrier"},
                                                       "prefix": "198.51.100.0/28", "services": ["sip"],
-                                                      "packets": 0})
+                                                      "packets": 0, "last_packet": None})
         self.assertEqual(permits["192.168.1.0/24"]["owner"], {"kind": "local-subnets", "id": None})
         self.assertEqual(document["local_extensions"], ["23"])
 
@@ -302,7 +326,7 @@ class Terminal(Base):
     def test_width(self):
         """Narrow terminals lose columns and the ends of long texts, and who is in stays readable."""
         self.mixed()
-        for columns in (200, 100, 80, 66, 60, 52):
+        for columns in (200, 110, 80, 66, 60, 52, 40):
             for env in ({}, {"COLUMNS": str(columns)}):
                 with self.subTest(columns=columns, env=env):
                     _, shown = on_terminal(self.fence, 132 if env else columns, "--color=never", "status",
@@ -310,15 +334,29 @@ class Terminal(Base):
                     table = self.table(shown)
                     self.assertLessEqual(max(len(line) for line in table), columns, shown)
                     self.assertEqual("NEXT" in table[0], columns >= 110, shown)
-                    self.assertEqual("PACKETS" in table[0], columns >= 100, shown)
-                    for owner in ("extension 9", "extension 21", "extension 23", "peer anna", "peer trunk",
+                    self.assertEqual("PACKETS" in table[0], columns >= 80, shown)
+                    self.assertEqual("LAST" in table[0], columns >= 66, shown)
+                    for owner in () if columns < 50 else ("extension 9", "extension 21", "extension 23", "peer anna", "peer trunk",
                                   "peer carrier", "local subnets"):
                         self.assertTrue(any(line.startswith(owner) for line in table), owner + "\n" + shown)
                     self.assertIn(HOME, row("\n".join(table), "extension 21"))
                     self.assertIn("fresh", row("\n".join(table), "extension 21"))
                     if columns < 80:
-                        self.assertRegex(row("\n".join(table), "peer trunk"), r"198\.51\.100\.7, \+2 +fresh$")
-                    self.assertEqual("HOST" in table[0], columns >= 66)
+                        self.assertRegex(row("\n".join(table), "peer trunk"), r"198\.51\.100\.7, \+2 +fresh( +-)?$")
+                    self.assertEqual("HOST" in table[0], columns >= 60)
+
+    def test_long_addresses_are_cut_in_the_middle(self):
+        """Before what tells who has gone silent is left out."""
+        self.server.set(NAME, "A", scripted())
+        self.server.set(NAME, "AAAA", scripted("2001:db8:aaaa:bbbb:cccc:dddd:eeee:1234"))
+        self.configure()
+        self.settled(self.daemon(), 1)
+        _, shown = on_terminal(self.fence, 80, "--color=never", "status")
+        table = self.table(shown)
+        self.assertLessEqual(max(len(line) for line in table), 80, shown)
+        for title in ("HOST", "AGE", "NEXT", "PACKETS", "LAST"):
+            self.assertIn(title, table[0], shown)
+        self.assertRegex(row(shown, "extension 21"), r" 2001:db[0-9a-f:]*\.\.[0-9a-f:]*1234 +fresh")
 
     def test_no_terminal_no_limit(self):
         self.mixed()
@@ -352,7 +390,7 @@ class Offline(Base):
                 result = self.assertCode(self.fence.run("status"), 0)
                 self.assertRegex(result.out, r"^no daemon is running; from the state file, saved \d{4}-.* ago\)\n"
                                  r"table inet sipfence is in the kernel, mode enforce\n")
-                self.assertRegex(row(result.out, "extension 21"), r"203\.0\.113\.10 +fresh +\d+ s( +0)?$")
+                self.assertRegex(row(result.out, "extension 21"), r"203\.0\.113\.10 +fresh +\d+ s( +0 +-)?$")
                 self.assertNotIn("NEXT", result.out)
                 self.assertNotIn("no table", result.out)
                 document = self.fence.run("status", "--json").json()
@@ -633,7 +671,11 @@ class Why(Base):
         self.assertRegex(self.why(HOME).out, r"(?m)^  for extension 21 by home21\.example: fresh, last answer \d+ s "
                          r"ago(; it has had this address since .*)?\n  rule: ip saddr @sip_hosts4 accept: 203\.0\.113\.10 is an element of it$")
         self.assertIn("for peer carrier: 198.51.100.0/28 in the config", self.why("198.51.100.3").out)
-        self.assertIn("for local subnets: 192.168.1.0/24 in the config", self.why(LAN).out)
+        self.assertIn("for local subnets: 192.168.1.0/24 in the config, for extension 23\n", self.why(LAN).out)
+        document = self.fence.run("why", LAN, "--json").json()
+        self.assertEqual(document["version"], 1)
+        self.assertEqual([(owner["extensions"], owner["extension_count"]) for owner in
+                          document["services"][0]["owners"]], [(["23"], 1)])
         document = self.fence.run("why", HOME, "--json").json()
         self.assertEqual((document["kind"], document["command"], document["exit"]), ("address", "why", 0))
         sip, web = document["services"]
@@ -730,7 +772,8 @@ class Why(Base):
                          r"  home21\.example: fresh, 203\.0\.113\.10; last answer with addresses \d+ s ago; "
                          r"(next question in \d+ s|being asked now)\n"
                          r"    203\.0\.113\.10( since .*)?; rule: ip saddr @sip_hosts4 accept\n"
-                         r"if it is anywhere else, have home21\.example point there ")
+                         r"if it is anywhere else, have home21\.example point there, then sipfence refresh "
+                         r"home21\.example; if it is here, look into the PBX's log\n$")
         # What would have to change.
         for extension, name, words in (
                 ("30", "dead", "was never answered: see that the name is right"),
@@ -739,13 +782,54 @@ class Why(Base):
                 self.assertIn(words, self.why(what).out.splitlines()[-1])
             self.assertIn("from nowhere at present", self.why(extension).out)
         self.assertIn("give it `hosts` in the config, then sipfence reload", self.why("23").out)
-        self.assertIn("add that to its `hosts`", self.why("carrier").out)
+        # A provider has no phone, and its names are not the admin's.
+        for peer in ("carrier", "trunk", "trunk.example"):
+            self.assertEqual(self.why(peer).out.splitlines()[-1], "if it sends from other addresses, add them to it "
+                             "under `peers`, then sipfence reload")
         self.assertIn("fixed in the config: 203.0.113.99", self.why("22").out)
         self.assertIn("the local subnets: 192.168.1.0/24", self.why("23").out)
         self.assertIn("is a host of extension 22", self.why("alice.example").out)
 
+    def test_one_sound_name_and_one_in_trouble(self):
+        """One sentence, of what is wrong."""
+        self.points(HOME)
+        self.server.set("gone.example", "A", rcode("NXDOMAIN"))
+        self.server.set("gone.example", "AAAA", rcode("NXDOMAIN"))
+        self.configure(extensions="21: [%s, gone.example]" % NAME)
+        self.settled(self.daemon(), 2)
+        self.assertRegex(self.why("21").out.splitlines()[-1], "^DNS says that gone[.]example has no address: ")
+
+    def test_without_a_daemon(self):
+        """What it advises can be done."""
+        self.names()
+        self.configure(self.MORE, self.EXTENSIONS)
+        self.fence.run("sync")
+        for what in (HOME2, "21", "23", "carrier", "100", "30", NAME):
+            with self.subTest(what):
+                out = self.why(what).out
+                self.assertNotRegex(out, "sipfence (reload|refresh)")
+                self.assertIn("then sipfence sync", out)
+
+    def test_right_after_a_reload(self):
+        """A name whose last answer was judged by other rules is no failure of DNS."""
+        daemon = self.good()
+        self.server.set(NAME, "A", delay(1500, scripted(HOME)))
+        for within, state in (("198.51.100.0/24", "expired"), ("203.0.113.0/24", "held")):
+            with self.subTest(state):
+                self.configure(extensions="21: {hosts: [%s], within: [%s]}" % (NAME, within), timeout="5s")
+                self.assertTrue(daemon.request({"request": "reload"})["ok"])
+                out = self.why("21").out
+                self.assertIn("%s: %s, " % (NAME, state), out)
+                self.assertIn("DNS is being asked for %s, since " % NAME, out)
+                self.assertNotRegex(out, "longer than|can't be asked|doctor")
+                self.configure(timeout="5s")
+                self.assertTrue(daemon.request({"request": "reload"})["ok"])
+                self.assertAllowed(HOME, seconds=10)
+
     def test_unknown(self):
         self.good()
+        for what in ("203.0.113.10:5060", "[2001:db8::1]:5060"):
+            self.assertIn("ask without the port: sipfence why %s\n" % what[:-5].strip("[]"), self.why(what, 2).err)
         self.assertIn("did you mean %s?" % NAME, self.why("hone21.example", 2).err)
         for what in ("", "\x1b[31m", "a" * 300):
             self.assertIn("why takes an address, or an extension", self.why(what, 2).err)

@@ -179,6 +179,8 @@ class TenMinutes(Case):
         self.unit = self.pbx.popen([os.path.join(self.bin, start[0]), *start[1:]], stdout=log, stderr=log,
                                    env=self.fence.environment)
         self.assertTrue(wait_until(lambda: "event=ready" in self.read(log.name), 15), self.read(log.name))
+        # Who talks before his name has answered is a stranger for a moment, rightly.
+        self.assertTrue(wait_until(lambda: {PHONE, PHONE2} <= set(self.pbx.elements("sip_hosts4")), 15))
 
     @staticmethod
     def read(path):

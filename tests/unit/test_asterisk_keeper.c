@@ -1097,10 +1097,48 @@ static void test_at_random(void **state)
 	}
 }
 
+/* Until the phone is out; at most 20 minutes. */
+static int64_t throw_out(struct model *model, const struct phone *phone)
+{
+	int64_t begun = model->now;
+
+	asterisk_keeper_sighted(model->keeper, model->now);
+	while (phone->there && model->now - begun < 20 * 60 * 1000)
+		run(model, 100);
+	return model->now - begun;
+}
+
+/* Whoever is proven is out soon, whatever another one does. */
+static void test_sighted(void **state)
+{
+	const struct phone proven = {"1001", "198.51.100.66", false, true, false};
+	struct model *model = start(3);
+
+	(void)state;
+	asterisk_keeper_configure(model->keeper, true, false);
+	model->phone_count = 2;
+	model->phones[0] = (struct phone){"1000", "198.51.100.66", false, true, true};
+	model->phones[1] = (struct phone){"1001", "203.0.0.2", false, false, false};
+	run(model, 5 * 60 * 1000);
+	model->phones[1] = proven;
+	assert_in_range(throw_out(model, &model->phones[1]), 0, 2000);
+	model->phones[0].there = false;
+	run(model, 30 * 60 * 1000);
+	for (int i = 0; i < 40; i++) {
+		model->phones[0] = (struct phone){"1000", "198.51.100.66", false, true, false};
+		asterisk_keeper_sighted(model->keeper, model->now);
+		run(model, 20000);
+	}
+	model->phones[1] = proven;
+	assert_in_range(throw_out(model, &model->phones[1]), 0, 35 * 1000);
+	end(model);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_start),
+		cmocka_unit_test(test_sighted),
 		cmocka_unit_test(test_start_again),
 		cmocka_unit_test(test_change),
 		cmocka_unit_test(test_burst),
