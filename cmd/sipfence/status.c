@@ -298,6 +298,7 @@ static void shrink(struct table *table, enum column column, size_t least)
 static void fit(struct table *table)
 {
 	static const enum column spare[] = {COLUMN_NEXT, COLUMN_AGE, COLUMN_PACKETS, COLUMN_LAST};
+	size_t owner, state;
 
 	for (int column = 0; column < COLUMNS; column++) {
 		size_t widest = 0;
@@ -327,8 +328,15 @@ static void fit(struct table *table)
 	}
 	if (total_width(table) > table->terminal)
 		table->widths[COLUMN_HOST] = 0;
+	owner = table->widths[COLUMN_OWNER];
+	state = table->widths[COLUMN_STATE];
 	shrink(table, COLUMN_STATE, NARROW_STATE);
 	shrink(table, COLUMN_OWNER, NARROW_OWNER);
+	if (total_width(table) <= table->terminal)
+		return;
+	/* The lines are wrapped anyway: whole words help more. */
+	table->widths[COLUMN_OWNER] = owner;
+	table->widths[COLUMN_STATE] = state;
 }
 
 /* --- printing --- */

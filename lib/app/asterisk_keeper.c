@@ -261,15 +261,16 @@ static void say_left_out(struct asterisk_keeper *keeper)
 	keeper->left_out = 0;
 }
 
-static void say_down(struct asterisk_keeper *keeper, bool down, const struct error *error)
+/* `error` NULL: it is up again. */
+static void say_down(struct asterisk_keeper *keeper, const struct error *error)
 {
 	struct event event;
 
-	begin(&event, down ? EVENT_WARNING : EVENT_NOTICE, down ? "down" : "up");
-	if (down)
+	begin(&event, error ? EVENT_WARNING : EVENT_NOTICE, error ? "down" : "up");
+	if (error)
 		put_error(&event, error);
 	say(keeper, &event);
-	keeper->said |= down;
+	keeper->said |= error != NULL;
 }
 
 /* Once, until it works again. */
@@ -854,7 +855,7 @@ static void poll_later(struct asterisk_keeper *keeper, const struct error *error
 static void go_down(struct asterisk_keeper *keeper, const struct error *error, int64_t now_ms)
 {
 	if (!keeper->down)
-		say_down(keeper, true, error);
+		say_down(keeper, error);
 	keeper->down = true;
 	keeper->booted = false;
 	asterisk_evict_stop(&keeper->evict);
@@ -873,7 +874,7 @@ static void come_up(struct asterisk_keeper *keeper, int64_t now_ms)
 	set_all(keeper, CHECK_WRONG, CHECK_URGENT);
 	keeper->gone_waits = false;
 	keeper->evict_due = keeper->evicts;
-	say_down(keeper, false, NULL);
+	say_down(keeper, NULL);
 }
 
 static void done_write(

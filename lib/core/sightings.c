@@ -130,7 +130,7 @@ bool sightings_find(const struct sightings *sightings, const struct prefix *pref
 	bool found = false;
 
 	for (unsigned length = 0; sightings->count > 0 && length <= 128; length++) {
-		struct sighting key;
+		struct sighting key = {.value = 0};
 		const struct sighting *sighting;
 
 		if (!sightings->lengths[prefix->addr.family == FAMILY_IPV6][length])
