@@ -59,13 +59,19 @@ static struct wanted parse_wanted(const char *what)
 	return wanted;
 }
 
+/* An address has no id. */
+static bool has_id(const struct wanted *wanted, const char *id)
+{
+	return wanted->id && strcmp(wanted->id, id) == 0;
+}
+
 static bool is_wanted(const struct wanted *wanted, const struct history_entry *entry)
 {
 	if (wanted->is_addr)
 		return prefix_contains(&entry->prefix, &wanted->addr);
 	if (wanted->kind != NONE && wanted->kind != (int)entry->kind)
 		return false;
-	return strcmp(wanted->id, entry->id) == 0 ||
+	return has_id(wanted, entry->id) ||
 	       (wanted->host[0] && strcmp(wanted->host, entry->host) == 0);
 }
 
@@ -235,7 +241,7 @@ static bool is_of_config(const struct config *config, const struct wanted *wante
 		const struct owner *owner = &config->owners[i];
 
 		if ((wanted->kind == NONE || wanted->kind == (int)owner->kind) &&
-			strcmp(owner->id, wanted->id) == 0)
+			has_id(wanted, owner->id))
 			return true;
 		for (size_t j = 0; j < owner->name_count && wanted->host[0]; j++) {
 			if (strcmp(owner->names[j], wanted->host) == 0)

@@ -137,13 +137,17 @@ static void log_host(struct engine *engine, const struct place *old, const struc
 	}
 }
 
-/* NULL: there is none. */
+/* NULL: there is none; of one of the two at most. */
 static void log_place(struct engine *engine, const struct place *old, const struct place *new)
 {
-	if ((new ? new : old)->host)
+	const struct place *place = new ? new : old;
+
+	if (!place)
+		return;
+	if (place->host)
 		log_host(engine, old, new);
 	else if (!old || !new)
-		log_fixed(engine, new ? new : old, !new);
+		log_fixed(engine, place, !new);
 }
 
 /* The first, and those that are the same: a name that stands there twice. */
