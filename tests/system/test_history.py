@@ -110,7 +110,7 @@ class OfSync(Base):
         self.assertIn(entry("gained", ident="a.b_+-*#@!~"), self.lines())
         self.assertEqual(len(self.entries("a.b_+-*#@!~")), 1)
         self.assertEqual(len(self.entries("0021")), 1)
-        self.assertEqual(self.entries("21"), [])
+        self.assertIn("neither in the config nor in the history", self.history("21", code=2).err)
 
     def test_read_only_state_stops_no_sync_that_could_save(self):
         """The history is a folder: the state can be saved, it can't."""

@@ -233,14 +233,14 @@ class Watch(Base):
         """Columns go, sense stays: who, which address, what state, what is wrong with it; resized as it
         runs."""
         self.mixed()
-        with self.watch(132, 60) as terminal:
+        with self.watch(132, 60, "--interval=9s") as terminal:
             terminal.wait(lambda: "q ends" in terminal.text())
             for columns in WIDTHS:
                 with self.subTest(columns=columns):
                     start = time.monotonic()
                     terminal.resize(columns, 60)
                     terminal.wait(lambda: "every" in terminal.text() and "local subnets" in terminal.text())
-                    self.assertLess(time.monotonic() - start, 1.0, "not at once")
+                    self.assertLess(time.monotonic() - start, 4.0, "not at once")
                     time.sleep(0.2)
                     terminal.read(0)
                     flat = re.sub(r"\s+", " ", terminal.text())
