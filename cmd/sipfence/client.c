@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "client.h"
+
+#include "history.h"
 #include "control.h"
 
 #include <errno.h>
@@ -259,6 +261,19 @@ int64_t answer_time(const json_t *object, const char *key)
 	const char *end = strptime(answer_string(object, key), "%Y-%m-%dT%H:%M:%SZ", &parts);
 
 	return end && *end == '\0' ? timegm(&parts) : 0;
+}
+
+json_t *client_time(int64_t wall)
+{
+	struct text text = {0};
+	json_t *value;
+
+	if (wall == INT64_MAX || wall == INT64_MIN)
+		return json_null();
+	history_print_time(wall, &text);
+	value = text.failed ? NULL : json_string(text_string(&text));
+	text_free(&text);
+	return value;
 }
 
 json_t *client_document(const struct invocation *invocation, const char *result, int exit_code)

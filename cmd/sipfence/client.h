@@ -45,6 +45,9 @@ int64_t answer_time(const json_t *object, const char *key);
 
 /* "result", "exit" and, in front, "version" (1) and "command" are those of all documents for
  * --json. */
+/* "2026-11-22T10:55:03Z"; null for a time that is not known (INT64_MIN, INT64_MAX). NULL: no
+ * memory. */
+json_t *client_time(int64_t wall);
 json_t *client_document(const struct invocation *invocation, const char *result, int exit_code);
 /* One document on stdout; takes it over. False after a message: out of memory. */
 bool client_print(const struct invocation *invocation, json_t *document);

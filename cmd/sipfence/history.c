@@ -175,19 +175,6 @@ static void say_coverage(const struct search *search)
 
 /* --- for scripts --- */
 
-static json_t *time_or_null(int64_t when)
-{
-	struct text text = {0};
-	json_t *value;
-
-	if (when == INT64_MAX || when == INT64_MIN)
-		return json_null();
-	history_print_time(when, &text);
-	value = text.failed ? NULL : json_string(text_string(&text));
-	text_free(&text);
-	return value;
-}
-
 static json_t *entry_object(const struct history_entry *entry)
 {
 	char prefix[PREFIX_TEXT_SIZE];
@@ -200,8 +187,8 @@ static json_t *entry_object(const struct history_entry *entry)
 	object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "kind",
 		kinds[entry->kind], "id", text_string(&id), "host", text_string(&host), "type",
 		entry->prefix.addr.family == FAMILY_IPV4 ? "A" : "AAAA", "prefix", prefix, "from",
-		time_or_null(entry->from), "to", time_or_null(entry->to), "from_after",
-		time_or_null(entry->from_after), "to_after", time_or_null(entry->to_after));
+		client_time(entry->from), "to", client_time(entry->to), "from_after",
+		client_time(entry->from_after), "to_after", client_time(entry->to_after));
 	text_free(&id);
 	text_free(&host);
 	return object;
@@ -220,7 +207,7 @@ static int print_json(const struct search *search)
 			failed |= json_array_append_new(entries, entry_object(entry)) < 0;
 	}
 	failed |= json_object_set_new(document, "recorded_since",
-			  time_or_null(history_begins(search->history))) < 0;
+			  client_time(history_begins(search->history))) < 0;
 	failed |= json_object_set_new(document, "entries", entries) < 0;
 	if (failed) {
 		struct error error = {0};

@@ -24,18 +24,6 @@ static bool append(json_t *list, json_t *value)
 	return json_array_append_new(list, value) == 0;
 }
 
-static json_t *make_time(int64_t wall)
-{
-	char buffer[32];
-	struct tm parts;
-	time_t seconds = (time_t)wall;
-
-	if (!gmtime_r(&seconds, &parts) ||
-		strftime(buffer, sizeof(buffer), "%Y-%m-%dT%H:%M:%SZ", &parts) == 0)
-		return json_null();
-	return json_string(buffer);
-}
-
 static json_t *make_dropped(const struct traffic *traffic)
 {
 	const struct config *config = traffic->config;
@@ -80,7 +68,7 @@ static json_t *make_kept_out(const struct traffic *traffic)
 				    "service", traffic->config->services[knocker->service].name,
 				    "packets", (json_int_t)knocker->packets, "bytes",
 				    (json_int_t)knocker->bytes, "last",
-				    make_time(now - knocker->idle), "answers", knocker->answers,
+				    client_time(now - knocker->idle), "answers", knocker->answers,
 				    "listed", is_listed(traffic, knocker)))) {
 			json_decref(list);
 			return NULL;

@@ -10,19 +10,6 @@
 
 enum { ENTRIES_MOST = 20, FORMER_SHOWN = 5 };
 
-static json_t *make_time(int64_t when)
-{
-	struct text text = {0};
-	json_t *value;
-
-	if (when == INT64_MAX || when == INT64_MIN)
-		return json_null();
-	history_print_time(when, &text);
-	value = text.failed ? NULL : json_string(text_string(&text));
-	text_free(&text);
-	return value;
-}
-
 static const char *kind_name(const struct history_entry *entry)
 {
 	return entry->kind == OWNER_EXTENSION ? "extension" : "peer";
@@ -40,9 +27,9 @@ static json_t *make_entry(const struct history_entry *entry)
 	if (!id.failed && !host.failed)
 		object = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "kind",
 			kind_name(entry), "id", text_string(&id), "host", text_string(&host),
-			"prefix", prefix, "from", make_time(entry->from), "to",
-			make_time(entry->to), "from_after", make_time(entry->from_after),
-			"to_after", make_time(entry->to_after));
+			"prefix", prefix, "from", client_time(entry->from), "to",
+			client_time(entry->to), "from_after", client_time(entry->from_after),
+			"to_after", client_time(entry->to_after));
 	text_free(&id);
 	text_free(&host);
 	return object;

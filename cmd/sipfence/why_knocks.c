@@ -15,18 +15,6 @@ enum {
 	FORMER_MOST = 20,
 };
 
-static json_t *make_time(int64_t wall)
-{
-	char buffer[32];
-	struct tm parts;
-	time_t seconds = (time_t)wall;
-
-	if (!gmtime_r(&seconds, &parts) ||
-		strftime(buffer, sizeof(buffer), "%Y-%m-%dT%H:%M:%SZ", &parts) == 0)
-		return json_null();
-	return json_string(buffer);
-}
-
 static bool append(
 	json_t *list, const struct traffic *traffic, const struct knocker *knocker, bool former)
 {
@@ -37,7 +25,7 @@ static bool append(
 		       list, json_pack("{s:s, s:s, s:I, s:o, s:b, s:b}", "address", address,
 				     "service", traffic->config->services[knocker->service].name,
 				     "packets", (json_int_t)knocker->packets, "last",
-				     make_time(time(NULL) - knocker->idle), "answers",
+				     client_time(time(NULL) - knocker->idle), "answers",
 				     knocker->answers, "former", former)) == 0;
 }
 

@@ -226,6 +226,13 @@ static void report_all_useless(const struct config *config, const struct doctor_
 	text_free(&place);
 }
 
+static void put_own_resolver(const struct config *config, struct text *change)
+{
+	text_printf(change, "%s, with a resolver of your own there (unbound)",
+		config->resolver.server_count > 0 ? "resolver: {servers: [\"127.0.0.1\"]}"
+						  : "nameserver 127.0.0.1");
+}
+
 static void report_lie(
 	const struct config *config, const struct doctor_server *server, struct findings *findings)
 {
@@ -236,9 +243,7 @@ static void report_lie(
 	text_puts(&what, "the resolver ");
 	put_server(&server->server, &what);
 	text_printf(&what, " invents addresses: it gives %s for a name that nobody has", address);
-	text_printf(&change, "%s, with a resolver of your own there (unbound)",
-		config->resolver.server_count > 0 ? "resolver: {servers: [\"127.0.0.1\"]}"
-						  : "nameserver 127.0.0.1");
+	put_own_resolver(config, &change);
 	text_puts(&place, place_of(config));
 	findings_add(findings, FINDING_PROBLEM, "resolver-lies", &what,
 		"When the name of a phone is gone, that address is let in in its place.", &change,
@@ -256,9 +261,7 @@ static void report_slow(
 	text_puts(&what, "the resolver ");
 	put_server(&server->server, &what);
 	text_printf(&what, " is slow: its fastest answer took %u ms", server->fastest_ms);
-	text_printf(&change, "%s, with a resolver of your own there (unbound)",
-		config->resolver.server_count > 0 ? "resolver: {servers: [\"127.0.0.1\"]}"
-						  : "nameserver 127.0.0.1");
+	put_own_resolver(config, &change);
 	text_puts(&place, place_of(config));
 	findings_add(findings, FINDING_NOTE, "resolver-slow", &what,
 		"A sync takes longer, and a change of address is seen later.", &change, &place);

@@ -126,15 +126,10 @@ void engine_history_note(struct engine *engine, size_t host, const struct record
 		else
 			high = middle;
 	}
-	for (; low < index->owner_count && index->owners[low].host == host; low++) {
-		/* A host that is an SRV target of the same owner, too, is bound twice. */
-		if (low > 0 && index->owners[low - 1].host == host &&
-			index->owners[low - 1].owner == index->owners[low].owner)
-			continue;
+	for (; low < index->owner_count && index->owners[low].host == host; low++)
 		record_change(engine->config, index->owners[low].owner, &before->host,
 			engine->history.judged, &engine->cycle.roster->hosts[host],
 			engine->cycle.now, wall_of(engine), &engine->history.lines);
-	}
 }
 
 /* Without names there is nothing to be told from "nobody was there". */

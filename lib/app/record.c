@@ -61,9 +61,7 @@ void record_listing(const struct config *config, const struct roster *roster, in
 		const struct owner *owner = &config->owners[binding->owner];
 		struct history_line line = line_of(HISTORY_HAS, owner, host->name, wall);
 
-		/* A host that is an SRV target of the same owner, too, is bound twice. */
-		if (!is_recorded(owner) || (i > 0 && binding[-1].owner == binding->owner &&
-						   binding[-1].host == binding->host))
+		if (!is_recorded(owner))
 			continue;
 		list_prefixes(config, binding->owner, host, now, &prefixes);
 		for (size_t j = 0; j < prefixes.count; j++) {

@@ -59,6 +59,18 @@ static int compare_bindings(const void *a, const void *b)
 	return left->host < right->host ? -1 : left->host > right->host;
 }
 
+/* A host that is an SRV target of the same owner, too, is bound once. */
+static size_t distinct(struct binding *sorted, size_t count)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (kept == 0 || compare_bindings(&sorted[kept - 1], &sorted[i]) != 0)
+			sorted[kept++] = sorted[i];
+	}
+	return kept;
+}
+
 /* The distinct SRV names of the config, without state. */
 static int list_srvs(const struct config *config, struct roster *roster)
 {
@@ -160,6 +172,7 @@ static int list_hosts(
 	if (roster->binding_count)
 		qsort(roster->bindings, roster->binding_count, sizeof(*roster->bindings),
 			compare_bindings);
+	roster->binding_count = distinct(roster->bindings, roster->binding_count);
 	return 0;
 }
 

@@ -11,7 +11,8 @@
  * seconds of the monotonic clock; the caller measures the whole process.
  */
 #define CARES_NO_DEPRECATED
-#include <ares.h>
+#include "questions.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
@@ -29,10 +30,6 @@
 #include <time.h>
 
 enum {
-	CLASS_IN = 1,
-	TYPE_A = 1,
-	TYPE_AAAA = 28,
-	RECEIVE_BUFFER = 8 << 20,
 	HEADER_SIZE = 12,
 	NESTED_MAX = 60000, /* of elements in one message: an attribute's length has 16 bits */
 	MESSAGE_ROOM = 65536,
@@ -49,20 +46,6 @@ struct flood {
 	size_t ipv4_count, ipv6_count;
 };
 
-static double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-static void die(const char *what)
-{
-	fprintf(stderr, "floor: %s: %s\n", what, strerror(errno));
-	exit(FAILURE);
-}
-
 static void *allocate(size_t size)
 {
 	void *memory = malloc(size ? size : 1);
@@ -72,42 +55,7 @@ static void *allocate(size_t size)
 	return memory;
 }
 
-static char **read_names(size_t *ret_count)
-{
-	char *line = NULL, **names = NULL;
-	size_t size = 0, count = 0, capacity = 0;
-	ssize_t length;
-
-	while ((length = getline(&line, &size, stdin)) > 0) {
-		if (line[length - 1] == '\n')
-			line[--length] = 0;
-		if (count == capacity) {
-			capacity = capacity ? capacity * 2 : 1024;
-			names = realloc(names, capacity * sizeof(*names));
-			if (!names)
-				die("memory");
-		}
-		names[count] = strdup(line);
-		if (!names[count++])
-			die("memory");
-	}
-	free(line);
-	*ret_count = count;
-	return names;
-}
-
 /* --- DNS --- */
-
-static int on_socket(ares_socket_t fd, int type, void *context)
-{
-	int size = RECEIVE_BUFFER;
-
-	(void)type;
-	(void)context;
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
-		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-	return 0;
-}
 
 /* The zone has one record a question, and it is the last but the OPT record. */
 static void keep_address(struct flood *flood, const unsigned char *bytes, int length)

@@ -22,7 +22,7 @@ import tempfile
 import time
 import unittest
 
-from harness import PATH, SKIP, Runner
+from harness import PATH, Runner, finish
 
 ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
 
@@ -189,11 +189,4 @@ def fetched(package, program, deadline):
 def main():
     """As harness.main(), but in no network namespace: debootstrap needs the mirror."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    result = unittest.main(module="__main__", testRunner=Runner, exit=False).result
-    for test, reason in result.skipped:
-        print("skipped: %s: %s" % (test, reason), file=sys.stderr)
-    sys.stderr.flush()
-    print("%d passed, %d failed, %d skipped" % (result.passed, result.failed, result.skips), flush=True)
-    if result.failed:
-        sys.exit(1)
-    sys.exit(SKIP if result.skips and not result.passed else 0)
+    finish(unittest.main(module="__main__", testRunner=Runner, exit=False).result)

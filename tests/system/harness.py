@@ -1107,6 +1107,17 @@ def run_classes(at_once):
     sys.exit(1 if totals[1] else SKIP if totals[2] and not totals[0] else 0)
 
 
+def finish(result):
+    """Tells the result of a Runner, and ends the process."""
+    for test, reason in result.skipped:
+        print("skipped: %s: %s" % (test, reason), file=sys.stderr)
+    sys.stderr.flush()
+    print("%d passed, %d failed, %d skipped" % (result.passed, result.failed, result.skips), flush=True)
+    if result.failed:
+        sys.exit(1)
+    sys.exit(SKIP if result.skips and not result.passed else 0)
+
+
 def main(at_once=1):
     """Runs this file's tests in private namespaces and ends the process."""
     if at_once > 1 and not os.environ.get(INSIDE) and \
@@ -1115,12 +1126,4 @@ def main(at_once=1):
     enter_namespaces()
     hide_user()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    program = unittest.main(module="__main__", testRunner=Runner, exit=False)
-    result = program.result
-    for test, reason in result.skipped:
-        print("skipped: %s: %s" % (test, reason), file=sys.stderr)
-    sys.stderr.flush()
-    print("%d passed, %d failed, %d skipped" % (result.passed, result.failed, result.skips), flush=True)
-    if result.failed:
-        sys.exit(1)
-    sys.exit(SKIP if result.skips and not result.passed else 0)
+    finish(unittest.main(module="__main__", testRunner=Runner, exit=False).result)
