@@ -349,6 +349,24 @@ static void test_ages(void **state)
 }
 
 /* Whatever stands in a file, nothing crashes, and what is said is a country or nothing. */
+/* Of LeakSanitizer, where a build has it. */
+void __lsan_disable(void) __attribute__((weak));
+void __lsan_enable(void) __attribute__((weak));
+
+/* MMDB_open() of libmaxminddb before 1.12 loses 4 KB where a file's description is damaged (its
+ * pull request 356). What is lost otherwise the other tests see. */
+static struct origin look_up_damaged(struct geo *geo, const char *address)
+{
+	struct origin origin;
+
+	if (__lsan_disable)
+		__lsan_disable();
+	origin = look_up(geo, address);
+	if (__lsan_enable)
+		__lsan_enable();
+	return origin;
+}
+
 static void test_damaged_anywhere(void **state)
 {
 	struct dice dice = dice_new("test_damaged_anywhere");
@@ -378,9 +396,9 @@ static void test_damaged_anywhere(void **state)
 			assert_int_equal(pwrite(fd, &byte, 1, at), 1);
 		}
 		boot_ms += 1000;
-		origin = look_up(geo, "203.0.113.7");
+		origin = look_up_damaged(geo, "203.0.113.7");
 		assert_in_range(strlen(origin.country), 0, 2);
-		look_up(geo, "2001:db8::1");
+		look_up_damaged(geo, "2001:db8::1");
 		if (!(origin.known & ORIGIN_COUNTRY))
 			assert_string_equal(origin.country, "");
 	}
