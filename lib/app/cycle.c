@@ -413,8 +413,7 @@ int cycle_record(struct cycle *cycle, struct error *error)
 	int result = path ? 0 : error_no_memory(error);
 
 	if (result == 0) {
-		record_listing(
-			cycle->config, cycle->roster, cycle->now, cycle->clock.at.wall, &listing);
+		record_listing(cycle->config, cycle->roster, cycle->now, &listing);
 		result = listing.failed ? error_no_memory(error) : 0;
 	}
 	if (result == 0)

@@ -74,8 +74,7 @@ static void look(struct engine *engine)
 	int result;
 
 	write_lines(engine);
-	record_listing(
-		engine->config, engine->cycle.roster, engine->cycle.now, wall_of(engine), &listing);
+	record_listing(engine->config, engine->cycle.roster, engine->cycle.now, &listing);
 	result = disk_history_look(engine->disk, history->path, word, wall_of(engine), &listing);
 	history->look_at = INT64_MAX;
 	history->recording = result == 0;

@@ -51,15 +51,16 @@ static struct history_line line_of(
 }
 
 void record_listing(const struct config *config, const struct roster *roster, int64_t now,
-	int64_t wall, struct text *text)
+	struct text *text)
 {
+	enum { ANY_TIME = 1 }; /* 0 is none */
 	struct prefixes prefixes;
 
 	for (size_t i = 0; i < roster->binding_count; i++) {
 		const struct binding *binding = &roster->bindings[i];
 		const struct host *host = &roster->hosts[binding->host];
 		const struct owner *owner = &config->owners[binding->owner];
-		struct history_line line = line_of(HISTORY_HAS, owner, host->name, wall);
+		struct history_line line = line_of(HISTORY_HAS, owner, host->name, ANY_TIME);
 
 		if (!is_recorded(owner))
 			continue;

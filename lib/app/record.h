@@ -12,9 +12,10 @@
 
 #include <stdint.h>
 
-/* All of it, as lines `has`. `now` is the steady clock's, `wall` the time of the lines. */
+/* All of it, as lines `has` of a time that says nothing: who reads the list gives them one. The same
+ * list is the same text. `now` is the steady clock's. */
 void record_listing(const struct config *config, const struct roster *roster, int64_t now,
-	int64_t wall, struct text *text);
+	struct text *text);
 
 /* A host as it was, without memory of its own. */
 struct record_host {

@@ -386,6 +386,7 @@ static int take_line(struct history *history, struct history_line *line)
 		history->on = false;
 		return 0;
 	case HISTORY_ALIVE:
+	case HISTORY_LISTED:
 		return 0;
 	}
 	return 0;

@@ -11,6 +11,7 @@
  *   2026-11-22T11:40:12Z lost extension 21 home21.dyndns.example A 203.0.113.7
  *   2026-11-22T12:00:00Z end                   it ends; nobody records until the next `run`
  *   2026-11-22T12:05:00Z sync                  one look, by `sipfence sync`
+ *   2026-11-22T12:05:00Z listed 83122 9f3c…    what that look has found, in one number, see below
  *   2026-11-22T12:05:00Z missed                the daemon could not write, and can again
  *   2026-11-22T12:05:00Z clock 2026-11-22T13:05:00Z
  *                                              the wall clock was set: it had been that time
@@ -19,6 +20,11 @@
  * `has` stands only at the head of a file, behind `file`: what was gained, and when, in files
  * before it, so that each file stands alone. What differs between the last line before `run`,
  * `sync` or `missed` and then follows as `gained` and `lost`: it has changed at some time between.
+ *
+ * `listed SIZE SEED DIGEST` ends a look: the SIZE bytes of the file before this line say what a
+ * listing says whose XXH3 (128 bits, of a seed that is chosen anew each time) is DIGEST. As long as it
+ * is the file's last line, a look that finds the same list need not read the file. Who reads the
+ * history passes it over.
  *
  * "Had" means: sipfence took the address from DNS for that owner and held it (design, section 7),
  * `linger` included. The prefix is what was permitted: wider than the answer with `ipv6-prefix`.
@@ -56,8 +62,9 @@ enum history_word {
 	HISTORY_HAS,
 	HISTORY_GAINED,
 	HISTORY_LOST,
+	HISTORY_LISTED,
 };
-enum { HISTORY_WORD_COUNT = HISTORY_LOST + 1 };
+enum { HISTORY_WORD_COUNT = HISTORY_LISTED + 1 };
 
 /* Times are seconds since the epoch. */
 struct history_line {
@@ -70,6 +77,8 @@ struct history_line {
 	enum owner_kind kind;
 	const char *id, *host;
 	struct prefix prefix;
+	/* Of `listed`: */
+	uint64_t size, seed, digest[2]; /* the digest's high half first */
 };
 
 /* Nothing of what comes before year 0 or after year 9999 can be said: it is set to the limits. */
@@ -137,12 +146,22 @@ bool history_matches(const struct history_entry *entry, const struct history_fil
 
 /*
  * What is to be appended to a file that holds `data` so that it ends in saying what `listing` says:
- * lines `has` of all that is had now, in any order. `word` is HISTORY_RUN, HISTORY_SYNC or
+ * lines `has` of all that is had now, of any time, in any order. `word` is HISTORY_RUN, HISTORY_SYNC or
  * HISTORY_MISSED; HISTORY_ALIVE of a recorder that has been there since the last line: what differs
  * has changed at `now`, and where nothing does there is nothing to append. -ENOMEM.
  */
 int history_reconcile(const char *data, size_t length, enum history_word word, int64_t now,
 	const char *listing, size_t listing_length, struct text *text);
+/* The line `listed` of a listing, behind `size` bytes of the file. `seed`: by chance. */
+void history_print_listed(size_t size, uint64_t seed, int64_t now, const char *listing,
+	size_t listing_length, struct text *text);
+/*
+ * Does a file of `size` bytes say what `listing` says? `end` is the last of it, HISTORY_LISTED_MAX
+ * bytes or the whole file. False: no, or the file has to be read.
+ */
+enum { HISTORY_LISTED_MAX = 256 };
+bool history_is_listed(const char *end, size_t length, size_t size, const char *listing,
+	size_t listing_length);
 /* The head of the file that follows the one that holds `data`. -ENOMEM. */
 int history_head(const char *data, size_t length, int64_t now, struct text *text);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "history.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,6 +20,7 @@ static const char *const words[HISTORY_WORD_COUNT] = {
 	[HISTORY_HAS] = "has",
 	[HISTORY_GAINED] = "gained",
 	[HISTORY_LOST] = "lost",
+	[HISTORY_LISTED] = "listed",
 };
 
 static const char *const kinds[OWNER_KIND_COUNT] = {
@@ -182,6 +184,9 @@ void history_print_line(const struct history_line *line, struct text *text)
 	}
 	if (line->word == HISTORY_FILE || line->word == HISTORY_CLOCK || line->word == HISTORY_HAS)
 		put_other(text, line, start);
+	if (line->word == HISTORY_LISTED)
+		text_printf(text, " %" PRIu64 " %016" PRIx64 " %016" PRIx64 "%016" PRIx64,
+			line->size, line->seed, line->digest[0], line->digest[1]);
 	text_puts(text, "\n");
 }
 
@@ -305,6 +310,39 @@ static bool parse_who(struct cursor *cursor, char *buffer, struct history_line *
 	return true;
 }
 
+static bool hexadecimal(const char *digits, uint64_t *ret_number)
+{
+	uint64_t number = 0;
+
+	for (int i = 0; i < 16; i++) {
+		int digit = hex_digit(digits[i]);
+
+		if (digit < 0)
+			return false;
+		number = number << 4 | (uint64_t)digit;
+	}
+	*ret_number = number;
+	return true;
+}
+
+static bool parse_listed(struct cursor *cursor, struct history_line *line)
+{
+	const char *word;
+	size_t length;
+
+	if (!next_word(cursor, &word, &length) || length > 18)
+		return false;
+	for (size_t i = 0; i < length; i++) {
+		if (word[i] < '0' || word[i] > '9')
+			return false;
+		line->size = line->size * 10 + (uint64_t)(word[i] - '0');
+	}
+	return next_word(cursor, &word, &length) && length == 16 &&
+	       hexadecimal(word, &line->seed) && next_word(cursor, &word, &length) &&
+	       length == 32 && hexadecimal(word, &line->digest[0]) &&
+	       hexadecimal(word + 16, &line->digest[1]);
+}
+
 bool history_parse_line(
 	const char *line, size_t length, char *buffer, struct history_line *ret_line)
 {
@@ -327,6 +365,8 @@ bool history_parse_line(
 	if ((parsed.word == HISTORY_FILE || parsed.word == HISTORY_CLOCK ||
 		    parsed.word == HISTORY_HAS) &&
 		!next_time(&cursor, parsed.word == HISTORY_FILE, &parsed.other))
+		return false;
+	if (parsed.word == HISTORY_LISTED && !parse_listed(&cursor, &parsed))
 		return false;
 	if (cursor.at)
 		return false;

@@ -107,18 +107,27 @@ static int check(const char *path, const struct stat *status, enum kind kind, st
 	return result;
 }
 
+static int open_checked(
+	const char *path, enum kind kind, struct stat *ret_status, struct error *error)
+{
+	int result, fd = open_regular(path, kind == KIND_OWN ? O_NOFOLLOW : 0, ret_status, error);
+
+	if (fd < 0 || kind == KIND_FOREIGN)
+		return fd;
+	result = check(path, ret_status, kind, error);
+	if (result == 0)
+		return fd;
+	close(fd);
+	return result;
+}
+
 static int load(const char *path, enum kind kind, struct text *text, struct error *error)
 {
 	struct stat status = {0};
-	int result, fd = open_regular(path, kind == KIND_OWN ? O_NOFOLLOW : 0, &status, error);
+	int result, fd = open_checked(path, kind, &status, error);
 
 	if (fd < 0)
 		return fd;
-	result = kind == KIND_FOREIGN ? 0 : check(path, &status, kind, error);
-	if (result < 0) {
-		close(fd);
-		return result;
-	}
 	result = read_all(fd, text);
 	close(fd);
 	if (result == -EFBIG)
@@ -263,6 +272,31 @@ int file_load(const char *path, struct text *text, struct error *error)
 	if (access(path, F_OK) < 0 && errno == ENOENT)
 		return FILE_MISSING;
 	return load(path, KIND_OWN, text, error);
+}
+
+int file_load_end(const char *path, size_t most, struct text *text, size_t *ret_size,
+	struct error *error)
+{
+	struct stat status = {0};
+	int fd, result;
+
+	if (access(path, F_OK) < 0 && errno == ENOENT)
+		return FILE_MISSING;
+	fd = open_checked(path, KIND_OWN, &status, error);
+	if (fd < 0)
+		return fd;
+	*ret_size = (size_t)status.st_size;
+	if (*ret_size > most && lseek(fd, -(off_t)most, SEEK_END) < 0)
+		result = -errno;
+	else
+		result = read_all(fd, text);
+	close(fd);
+	if (result == -ENOMEM)
+		return error_no_memory(error);
+	if (result < 0)
+		return error_set(error, result, "", "cannot read the end of %s: %s", path,
+			strerror(-result));
+	return 0;
 }
 
 int file_write_all(int fd, const char *data, size_t length)

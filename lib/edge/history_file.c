@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 static int number_path(const char *path, int number, char *ret_path, struct error *error)
@@ -156,17 +157,65 @@ static int load_last(const char *path, int64_t now, struct text *ret_text, struc
 	return result < 0 ? result : 0;
 }
 
+/* What a look of `sipfence sync` leaves for the next one. */
+static void put_listed(
+	size_t size, int64_t now, const char *listing, size_t length, struct text *lines)
+{
+	uint64_t seed;
+
+	/* Without it, the next look reads the file. */
+	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) == (ssize_t)sizeof(seed))
+		history_print_listed(size + lines->length, seed, now, listing, length, lines);
+}
+
+enum { LOOK_DONE = 1 };
+/* The file says it already, and its last line says so. 0: it has to be read. */
+static int look_at_end(struct history_writer *writer, const char *path, enum history_word word,
+	int64_t now, const char *listing, size_t length, struct error *error)
+{
+	struct text end = {0}, lines = {0};
+	size_t size = 0;
+	int result = file_load_end(path, HISTORY_LISTED_MAX, &end, &size, NULL);
+
+	set_limit(writer, length);
+	if (result != 0 || size + HISTORY_LISTED_MAX > writer->limit ||
+		!history_is_listed(text_string(&end), end.length, size, listing, length)) {
+		result = 0;
+		goto out;
+	}
+	history_print_line(&(struct history_line){.word = word, .when = now}, &lines);
+	if (word == HISTORY_SYNC)
+		put_listed(size, now, listing, length, &lines);
+	result = lines.failed ? error_no_memory(error)
+			      : file_append(path, lines.data, lines.length, error);
+	if (result == 0) {
+		writer->whole = true;
+		writer->size = size + lines.length;
+		result = LOOK_DONE;
+	}
+out:
+	text_free(&end);
+	text_free(&lines);
+	return result;
+}
+
 int history_file_look(struct history_writer *writer, const char *path, enum history_word word,
 	int64_t now, const char *listing, size_t length, struct error *error)
 {
 	struct text data = {0}, lines = {0};
-	int result;
+	int result = 0;
 
 	writer->whole = false;
+	if (word != HISTORY_ALIVE)
+		result = look_at_end(writer, path, word, now, listing, length, error);
+	if (result != 0)
+		return result < 0 ? result : 0;
 	result = load_last(path, now, &data, error);
 	if (result == 0 && history_reconcile(text_string(&data), data.length, word, now, listing,
 				   length, &lines) < 0)
 		result = error_no_memory(error);
+	if (result == 0 && word == HISTORY_SYNC)
+		put_listed(data.length, now, listing, length, &lines);
 	if (result == 0 && lines.length > 0)
 		result = file_append(path, lines.data, lines.length, error);
 	if (result == 0) {

@@ -24,13 +24,15 @@ static void take_line(const char *data, size_t length)
 	struct text text = {0};
 
 	if (history_parse_line(copy, length, buffer, &line)) {
-		FUZZ_CHECK(line.word <= HISTORY_LOST);
+		FUZZ_CHECK((int)line.word < HISTORY_WORD_COUNT);
 		history_print_line(&line, &text);
 		FUZZ_CHECK(!text.failed && text.length > 0 && text.data[text.length - 1] == '\n');
 		FUZZ_CHECK(fuzz_is_printable(text.data, text.length - 1, ""));
 		FUZZ_CHECK(history_parse_line(text.data, text.length - 1, buffer_again, &again));
 		FUZZ_CHECK(line.word == again.word && line.when == again.when);
 		FUZZ_CHECK(line.other == again.other && line.on == again.on);
+		FUZZ_CHECK(line.size == again.size && line.seed == again.seed);
+		FUZZ_CHECK(line.digest[0] == again.digest[0] && line.digest[1] == again.digest[1]);
 		if (has_owner(&line)) {
 			FUZZ_CHECK(line.kind < OWNER_KIND_COUNT && line.kind == again.kind);
 			FUZZ_CHECK(strcmp(line.id, again.id) == 0);

@@ -73,6 +73,22 @@ int file_load(const char *path, struct text *text, struct error *error)
 	return 0;
 }
 
+int file_load_end(const char *path, size_t most, struct text *text, size_t *ret_size,
+	struct error *error)
+{
+	struct text whole = {0};
+	int result = file_load(path, &whole, error);
+
+	if (result == 0) {
+		size_t length = whole.length < most ? whole.length : most;
+
+		text_write(text, text_string(&whole) + whole.length - length, length);
+		*ret_size = whole.length;
+	}
+	text_free(&whole);
+	return result;
+}
+
 int file_save(const char *path, const void *data, size_t length, struct error *error)
 {
 	struct fake_disk *disk = &world()->disk;

@@ -4,10 +4,12 @@
 import datetime
 import os
 import re
+import shutil
+import subprocess
 import time
 import unittest
 
-from harness import Case, main, privileged, sanitized, wait_until
+from harness import PATH, Case, main, privileged, sanitized, wait_until
 
 NAME, HOME, HOME2, HOME3 = "home21.example", "203.0.113.10", "203.0.113.77", "203.0.113.99"
 PATIENCE = 3 if sanitized() else 1
@@ -49,7 +51,8 @@ class Base(Case):
         for line in text.split("\n")[:-1]:
             self.assertRegex(line, LINE)
         self.assertTrue(text.endswith("\n"), text)
-        return [line.partition(" ")[2] for line in text.splitlines()]
+        lines = [line.partition(" ")[2] for line in text.splitlines()]
+        return [line for line in lines if not line.startswith("listed ")]
 
     def write(self, *lines, number=0):
         os.makedirs(self.fence.state, exist_ok=True)
@@ -127,6 +130,53 @@ class OfSync(Base):
         self.sync()
         with open(self.path()) as file:
             self.assertIn("203.0.113.7?\n", file.read())
+        self.assertEqual(self.had(), [HOME])
+
+
+class Unchanged(Base):
+    """What ends a look, so that the next one need not read the file."""
+    needs = (*Base.needs, "strace")
+
+    def setUp(self):
+        super().setUp()
+        self.log = os.path.join(self.directory, "strace.log")
+        strace = shutil.which("strace", path=PATH)
+        if subprocess.run([strace, "-o", self.log, "true"], stderr=subprocess.DEVNULL, timeout=30).returncode:
+            self.skipTest("no process can be traced here")
+        # Leaks can't be looked for in a traced process.
+        self.fence.environment["ASAN_OPTIONS"] += ":detect_leaks=0"
+        self.prefix = [strace, "-y", "-o", self.log, "-e", "trace=read"]
+        self.sync()
+        with open(self.path(), "a") as file:
+            file.write((stamp(time.time()) + " alive\n") * 1000)
+
+    def bytes_read(self):
+        self.assertCode(self.fence.run("sync", "--yes", prefix=self.prefix), 0)
+        with open(self.log) as file:
+            return sum(int(line.rpartition("= ")[2]) for line in file if "/history>" in line)
+
+    def test_its_end_alone_is_read(self):
+        before = os.path.getsize(self.path())
+        self.assertEqual(self.bytes_read(), before + 256, "another line stands behind `listed`")
+        for _ in range(2):
+            self.assertIn(self.bytes_read(), range(1, 257))
+        self.assertEqual(self.lines()[-3:], ["sync"] * 3)
+        self.dns.move(NAME, HOME2, ttl=5)
+        self.assertGreater(self.bytes_read(), before)
+        self.assertEqual(self.lines()[-2:], [entry("lost"), entry("gained", address=HOME2)])
+        self.assertEqual(self.had(), [HOME2])
+        self.daemon().stop()
+        self.assertEqual(self.lines()[-2:], ["run", "end"])
+        self.assertEqual(self.had(), [HOME2])
+
+    def test_a_line_that_is_missing_is_said_again(self):
+        self.sync()
+        with open(self.path()) as file:
+            text = file.read()
+        with open(self.path(), "w") as file:
+            file.writelines(line for line in text.splitlines(True) if HOME not in line)
+        self.assertEqual(self.had(), [])
+        self.sync()
         self.assertEqual(self.had(), [HOME])
 
 

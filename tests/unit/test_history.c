@@ -84,6 +84,8 @@ static void test_lines_as_the_manual_has_them(void **state)
 		"2026-11-22T10:00:00Z clock 1970-01-01T00:00:01Z\n",
 		"2026-11-22T10:00:00Z gained extension 21 home21.example A 203.0.113.7\n",
 		"2026-11-22T10:00:00Z lost peer voipco sip.example AAAA 2001:db8::/64\n",
+		"2026-11-22T10:00:00Z listed 83122 0123456789abcdef "
+		"fedcba98765432100f1e2d3c4b5a6978\n",
 		"2026-11-22T10:00:00Z has peer 7 h.example A 192.0.2.0/24 2026-11-20T08:00:00Z\n",
 	};
 
@@ -494,6 +496,49 @@ static void test_reconcile_says_the_difference(void **state)
 	text_free(&wanted);
 }
 
+static bool is_listed(const struct text *file, size_t size, const struct text *listing)
+{
+	return history_is_listed(file->data, file->length, size, listing->data, listing->length);
+}
+
+static void test_a_list_is_known_by_the_last_line(void **state)
+{
+	struct text file = {0}, listing = {0}, other = {0};
+	size_t before;
+
+	(void)state;
+	put(&listing, HISTORY_HAS, T, "21", "203.0.113.7");
+	put(&other, HISTORY_HAS, T, "21", "203.0.113.8");
+	mark(&file, HISTORY_SYNC, T);
+	before = file.length;
+	history_print_listed(1000 + before, 7, T, listing.data, listing.length, &file);
+	assert_true(is_listed(&file, 1000 + file.length, &listing));
+	assert_false(is_listed(&file, 1000 + file.length, &other));
+	/* Something is missing before it, or there is more. */
+	assert_false(is_listed(&file, 999 + file.length, &listing));
+	assert_false(is_listed(&file, 1001 + file.length, &listing));
+	/* Another seed is another digest. */
+	file.data[before + sizeof("2026-11-22T10:00:00Z listed 1043 012345678901234")] ^= 1;
+	assert_false(is_listed(&file, 1000 + file.length, &listing));
+	file.data[before + sizeof("2026-11-22T10:00:00Z listed 1043 012345678901234")] ^= 1;
+	assert_true(is_listed(&file, 1000 + file.length, &listing));
+	/* Not the last line; not a whole one; not behind a whole one. */
+	mark(&file, HISTORY_SYNC, T);
+	assert_false(is_listed(&file, 1000 + file.length, &listing));
+	file.length = before;
+	history_print_listed(before, 7, T, listing.data, listing.length, &file);
+	file.length--;
+	assert_false(is_listed(&file, file.length, &listing));
+	text_clear(&file);
+	history_print_listed(0, 7, T, listing.data, listing.length, &file);
+	assert_false(is_listed(&file, file.length, &listing));
+	text_clear(&file);
+	assert_false(is_listed(&file, 0, &listing));
+	text_free(&file);
+	text_free(&listing);
+	text_free(&other);
+}
+
 /* A reload that changes nothing leaves no trace. */
 static void test_who_goes_on_says_only_what_is_new(void **state)
 {
@@ -709,6 +754,7 @@ int main(void)
 		cmocka_unit_test(test_clock_set_forward_covers_nothing_between),
 		cmocka_unit_test(test_second_back_is_no_other_time),
 		cmocka_unit_test(test_reconcile_says_the_difference),
+		cmocka_unit_test(test_a_list_is_known_by_the_last_line),
 		cmocka_unit_test(test_who_goes_on_says_only_what_is_new),
 		cmocka_unit_test(test_file_that_follows_says_the_same),
 		cmocka_unit_test(test_missing_file_between_two),
