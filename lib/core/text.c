@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool grow(struct text *text, size_t more)
+bool text_grow(struct text *text, size_t more)
 {
 	size_t capacity = text->capacity ? text->capacity : 256;
 	char *data;
@@ -29,29 +29,6 @@ static bool grow(struct text *text, size_t more)
 	return true;
 }
 
-/* Room for `more` bytes and a NUL. Nearly always it is there. */
-static inline bool reserve(struct text *text, size_t more)
-{
-	if (!text->failed && more < text->capacity - text->length)
-		return true;
-	return grow(text, more);
-}
-
-void text_write(struct text *text, const void *data, size_t length)
-{
-	if (!reserve(text, length))
-		return;
-	if (length)
-		memcpy(text->data + text->length, data, length);
-	text->length += length;
-	text->data[text->length] = '\0';
-}
-
-void text_puts(struct text *text, const char *string)
-{
-	text_write(text, string, strlen(string));
-}
-
 void text_printf(struct text *text, const char *format, ...)
 {
 	va_list arguments;
@@ -69,7 +46,7 @@ void text_printf(struct text *text, const char *format, ...)
 		text_write(text, small, (size_t)length);
 		return;
 	}
-	if (!reserve(text, (size_t)length))
+	if (!text_grow(text, (size_t)length))
 		return;
 	va_start(arguments, format);
 	vsnprintf(text->data + text->length, (size_t)length + 1, format, arguments);

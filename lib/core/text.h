@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct text {
 	char *data; /* NUL-terminated once anything was printed; NULL before */
@@ -18,8 +19,27 @@ struct text {
 };
 
 void text_printf(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void text_puts(struct text *text, const char *string);
-void text_write(struct text *text, const void *data, size_t length);
+/* Makes room for `more` bytes and a NUL; false, and `failed`, where there is none. */
+bool text_grow(struct text *text, size_t more);
+
+/* These two are what large outputs are made of, piece by piece: here, so that they cost a copy. */
+static inline void text_write(struct text *text, const void *data, size_t length)
+{
+	bool fits = !text->failed && length < text->capacity - text->length;
+
+	if (!fits && !text_grow(text, length))
+		return;
+	if (length)
+		memcpy(text->data + text->length, data, length);
+	text->length += length;
+	text->data[text->length] = '\0';
+}
+
+static inline void text_puts(struct text *text, const char *string)
+{
+	text_write(text, string, strlen(string));
+}
+
 /* An unsigned number in decimal; the fast way for large outputs. */
 void text_number(struct text *text, uint64_t number);
 /*
