@@ -53,21 +53,20 @@ static struct history_line line_of(
 void record_listing(const struct config *config, const struct roster *roster, int64_t now,
 	struct text *text)
 {
-	enum { ANY_TIME = 1 }; /* 0 is none */
 	struct prefixes prefixes;
 
 	for (size_t i = 0; i < roster->binding_count; i++) {
 		const struct binding *binding = &roster->bindings[i];
 		const struct host *host = &roster->hosts[binding->host];
 		const struct owner *owner = &config->owners[binding->owner];
-		struct history_line line = line_of(HISTORY_HAS, owner, host->name, ANY_TIME);
+		struct history_line line = line_of(HISTORY_HAS, owner, host->name, 0);
 
 		if (!is_recorded(owner))
 			continue;
 		list_prefixes(config, binding->owner, host, now, &prefixes);
 		for (size_t j = 0; j < prefixes.count; j++) {
 			line.prefix = prefixes.list[j];
-			history_print_line(&line, text);
+			history_print_had(&line, text);
 		}
 	}
 }

@@ -12,8 +12,7 @@
 
 #include <stdint.h>
 
-/* All of it, as lines `has` of a time that says nothing: who reads the list gives them one. The same
- * list is the same text. `now` is the steady clock's. */
+/* All of it (history_print_had()). `now` is the steady clock's. */
 void record_listing(const struct config *config, const struct roster *roster, int64_t now,
 	struct text *text);
 

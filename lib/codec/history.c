@@ -640,31 +640,24 @@ static int read_new(const char *data, size_t length, struct history **ret_histor
 	return 0;
 }
 
-/* Of a file that says of nothing that it is had: all is new. The lines are our own, so that the
- * words in between need no reading. */
+/* Of a file that says of nothing that it is had: all is new, and the lines need no reading. */
 static void gain_all(int64_t now, const char *listing, size_t length, struct text *gained)
 {
-	static const char has[] = " has";
-	enum { WORD = sizeof(has) - 1 };
-	struct text time = {0};
+	struct text begin = {0};
 	size_t size;
 
-	history_print_time(now, &time);
-	gained->failed |= time.failed;
-	for (size_t at = 0; at < length && !time.failed; at += size + 1) {
+	history_print_time(now, &begin);
+	text_puts(&begin, " gained ");
+	gained->failed |= begin.failed;
+	for (size_t at = 0; at < length && !begin.failed; at += size + 1) {
 		const char *feed = memchr(listing + at, '\n', length - at);
-		const char *word = listing + at + time.length, *since;
 
 		size = feed ? (size_t)(feed - listing) - at : length - at;
-		since = memrchr(listing + at, ' ', size);
-		if (!since || since <= word + WORD || memcmp(word, has, WORD) != 0)
-			continue;
-		text_write(gained, time.data, time.length);
-		text_puts(gained, " gained");
-		text_write(gained, word + WORD, (size_t)(since - word) - WORD);
+		text_write(gained, begin.data, begin.length);
+		text_write(gained, listing + at, size);
 		text_write(gained, "\n", 1);
 	}
-	text_free(&time);
+	text_free(&begin);
 }
 
 /* Marks what is listed, and says what of it is new, in `gained`. */
@@ -684,7 +677,7 @@ static int compare_listing(struct history *history, int64_t now, const char *lis
 		struct span *span;
 
 		size = feed ? (size_t)(feed - listing) - at : length - at;
-		if (!history_parse_line(listing + at, size, buffer, &line))
+		if (!history_parse_had(listing + at, size, buffer, &line))
 			continue;
 		span = find(history, &line);
 		if (!span || !span->open) {

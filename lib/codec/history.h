@@ -91,6 +91,16 @@ enum { HISTORY_LINE_MAX = 8192, HISTORY_ID_MAX = 1024 }; /* of a longer id nothi
 bool history_parse_line(
 	const char *line, size_t length, char *buffer, struct history_line *ret_line);
 
+/*
+ * What is had now, as the recorder gives it: lines of `has` without time and word, in any order. The
+ * two are as those above.
+ *
+ *   extension 21 home21.dyndns.example A 203.0.113.7
+ */
+void history_print_had(const struct history_line *line, struct text *text);
+bool history_parse_had(
+	const char *line, size_t length, char *buffer, struct history_line *ret_line);
+
 /* "2026-11-22T10:55:03Z" */
 void history_print_time(int64_t when, struct text *text);
 
@@ -146,7 +156,7 @@ bool history_matches(const struct history_entry *entry, const struct history_fil
 
 /*
  * What is to be appended to a file that holds `data` so that it ends in saying what `listing` says:
- * lines `has` of all that is had now, of any time, in any order. `word` is HISTORY_RUN, HISTORY_SYNC or
+ * all that is had now (history_print_had()). `word` is HISTORY_RUN, HISTORY_SYNC or
  * HISTORY_MISSED; HISTORY_ALIVE of a recorder that has been there since the last line: what differs
  * has changed at `now`, and where nothing does there is nothing to append. -ENOMEM.
  */

@@ -147,43 +147,46 @@ static void put_word(struct text *text, const char *word)
 	text_write(text, plain, (size_t)(word - plain));
 }
 
-static void put_other(struct text *text, const struct history_line *line, size_t start)
+static void put_other(struct text *text, const struct history_line *line)
 {
-	char same[TIME_LENGTH];
-
 	text_write(text, " ", 1);
-	if (!line->other) {
-		text_puts(text, "-");
-	} else if (line->other == line->when && !text->failed) {
-		memcpy(same, text->data + start, sizeof(same));
-		text_write(text, same, sizeof(same));
-	} else {
+	if (line->other)
 		history_print_time(line->other, text);
-	}
+	else
+		text_puts(text, "-");
+}
+
+static void put_had(struct text *text, const struct history_line *line)
+{
+	char prefix[PREFIX_TEXT_SIZE];
+	size_t length = prefix_print(&line->prefix, prefix);
+
+	text_puts(text, kinds[line->kind]);
+	put_word(text, line->id);
+	put_word(text, line->host);
+	text_puts(text, line->prefix.addr.family == FAMILY_IPV4 ? " A " : " AAAA ");
+	text_write(text, prefix, length);
+}
+
+void history_print_had(const struct history_line *line, struct text *text)
+{
+	put_had(text, line);
+	text_puts(text, "\n");
 }
 
 void history_print_line(const struct history_line *line, struct text *text)
 {
-	size_t start = text->length;
-
 	history_print_time(line->when, text);
 	text_puts(text, " ");
 	text_puts(text, words[line->word]);
 	if (line->word == HISTORY_FILE)
 		text_puts(text, line->on ? " 1 on" : " 1 off");
 	if (names_address(line->word)) {
-		char prefix[PREFIX_TEXT_SIZE];
-		size_t length = prefix_print(&line->prefix, prefix);
-
 		text_puts(text, " ");
-		text_puts(text, kinds[line->kind]);
-		put_word(text, line->id);
-		put_word(text, line->host);
-		text_puts(text, line->prefix.addr.family == FAMILY_IPV4 ? " A " : " AAAA ");
-		text_write(text, prefix, length);
+		put_had(text, line);
 	}
 	if (line->word == HISTORY_FILE || line->word == HISTORY_CLOCK || line->word == HISTORY_HAS)
-		put_other(text, line, start);
+		put_other(text, line);
 	if (line->word == HISTORY_LISTED)
 		text_printf(text, " %" PRIu64 " %016" PRIx64 " %016" PRIx64 "%016" PRIx64,
 			line->size, line->seed, line->digest[0], line->digest[1]);
@@ -291,7 +294,7 @@ static bool next_name(struct cursor *cursor, char **at, const char **ret_name)
 	return true;
 }
 
-static bool parse_who(struct cursor *cursor, char *buffer, struct history_line *line)
+static bool parse_had(struct cursor *cursor, char *buffer, struct history_line *line)
 {
 	static const char *const types[FAMILY_COUNT] = {"A", "AAAA"};
 	int kind, family;
@@ -307,6 +310,18 @@ static bool parse_who(struct cursor *cursor, char *buffer, struct history_line *
 		line->prefix.addr.family != family)
 		return false;
 	line->kind = (enum owner_kind)kind;
+	return true;
+}
+
+bool history_parse_had(
+	const char *line, size_t length, char *buffer, struct history_line *ret_line)
+{
+	struct cursor cursor = {.at = line, .end = line + length};
+	struct history_line parsed = {.word = HISTORY_HAS};
+
+	if (length >= HISTORY_LINE_MAX || !parse_had(&cursor, buffer, &parsed) || cursor.at)
+		return false;
+	*ret_line = parsed;
 	return true;
 }
 
@@ -360,7 +375,7 @@ bool history_parse_line(
 			return false;
 		parsed.on = on == 1;
 	}
-	if (names_address(parsed.word) && !parse_who(&cursor, buffer, &parsed))
+	if (names_address(parsed.word) && !parse_had(&cursor, buffer, &parsed))
 		return false;
 	if ((parsed.word == HISTORY_FILE || parsed.word == HISTORY_CLOCK ||
 		    parsed.word == HISTORY_HAS) &&

@@ -34,6 +34,13 @@ static void put(
 	history_print_line(&line, text);
 }
 
+static void put_had(struct text *text, const char *id, const char *prefix)
+{
+	struct history_line line = who(HISTORY_HAS, 0, id, prefix);
+
+	history_print_had(&line, text);
+}
+
 static void mark(struct text *text, enum history_word word, int64_t when)
 {
 	history_print_line(&(struct history_line){.word = word, .when = when}, text);
@@ -480,9 +487,9 @@ static void test_reconcile_says_the_difference(void **state)
 	mark(&file, HISTORY_RUN, T);
 	put(&file, HISTORY_GAINED, T, "21", "203.0.113.7");
 	put(&file, HISTORY_GAINED, T, "22", "203.0.113.22");
-	put(&listing, HISTORY_HAS, T + HOUR, "22", "203.0.113.22");
-	put(&listing, HISTORY_HAS, T + HOUR, "23", "203.0.113.23");
-	put(&listing, HISTORY_HAS, T + HOUR, "23", "203.0.113.23");
+	put_had(&listing, "22", "203.0.113.22");
+	put_had(&listing, "23", "203.0.113.23");
+	put_had(&listing, "23", "203.0.113.23");
 	mark(&wanted, HISTORY_SYNC, T + HOUR);
 	put(&wanted, HISTORY_LOST, T + HOUR, "21", "203.0.113.7");
 	put(&wanted, HISTORY_GAINED, T + HOUR, "23", "203.0.113.23");
@@ -507,8 +514,8 @@ static void test_a_list_is_known_by_the_last_line(void **state)
 	size_t before;
 
 	(void)state;
-	put(&listing, HISTORY_HAS, T, "21", "203.0.113.7");
-	put(&other, HISTORY_HAS, T, "21", "203.0.113.8");
+	put_had(&listing, "21", "203.0.113.7");
+	put_had(&other, "21", "203.0.113.8");
 	mark(&file, HISTORY_SYNC, T);
 	before = file.length;
 	history_print_listed(1000 + before, 7, T, listing.data, listing.length, &file);
@@ -548,12 +555,12 @@ static void test_who_goes_on_says_only_what_is_new(void **state)
 	mark(&file, HISTORY_FILE, T);
 	mark(&file, HISTORY_RUN, T);
 	put(&file, HISTORY_GAINED, T, "21", "203.0.113.7");
-	put(&listing, HISTORY_HAS, T + HOUR, "21", "203.0.113.7");
+	put_had(&listing, "21", "203.0.113.7");
 	assert_int_equal(history_reconcile(file.data, file.length, HISTORY_ALIVE, T + HOUR,
 				 listing.data, listing.length, &more),
 		0);
 	assert_int_equal(more.length, 0);
-	put(&listing, HISTORY_HAS, T + HOUR, "23", "203.0.113.23");
+	put_had(&listing, "23", "203.0.113.23");
 	put(&wanted, HISTORY_GAINED, T + HOUR, "23", "203.0.113.23");
 	assert_int_equal(history_reconcile(file.data, file.length, HISTORY_ALIVE, T + HOUR,
 				 listing.data, listing.length, &more),
@@ -669,7 +676,7 @@ static void test_against_a_model(void **state)
 				snprintf(name, sizeof(name), "%u", i / ADDRESSES);
 				snprintf(address, sizeof(address), "203.0.113.%u", i % ADDRESSES);
 				if (now[i / ADDRESSES][i % ADDRESSES])
-					put(&listing, HISTORY_HAS, when, name, address);
+					put_had(&listing, name, address);
 			}
 			if (look) {
 				/* Up to this minute it was there: there is no gap. */
