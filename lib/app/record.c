@@ -50,8 +50,8 @@ static struct history_line line_of(
 		.host = host};
 }
 
-void record_listing(const struct config *config, const struct roster *roster, int64_t now,
-	struct text *text)
+void record_listing(
+	const struct config *config, const struct roster *roster, int64_t now, struct text *text)
 {
 	struct prefixes prefixes;
 

@@ -13,8 +13,8 @@
 #include <stdint.h>
 
 /* All of it (history_print_had()). `now` is the steady clock's. */
-void record_listing(const struct config *config, const struct roster *roster, int64_t now,
-	struct text *text);
+void record_listing(
+	const struct config *config, const struct roster *roster, int64_t now, struct text *text);
 
 /* A host as it was, without memory of its own. */
 struct record_host {

@@ -402,8 +402,8 @@ static void read_owner(struct reader *reader, const yaml_node_t *key, const yaml
 	build->names.count = build->srv.count = build->fixed.count = build->within.count = 0;
 	build->countries.count = build->asns.count = 0;
 	build->owner_requires_dnssec = build->require_dnssec;
-	if (!reader_kind(reader, value, NODE_TEXT | NODE_LIST | NODE_MAPPING,
-		    good_id ? node_quote(key).text : "this"))
+	if (!reader_value(
+		    reader, good_id ? key : NULL, value, NODE_TEXT | NODE_LIST | NODE_MAPPING))
 		return;
 	if (value->type == YAML_MAPPING_NODE && kind == OWNER_PEER)
 		reader_mapping(reader, value, KEYS(peer_keys), &owner);
@@ -473,12 +473,21 @@ static void report_duplicate(
 			quote(path, strlen(path)).text, first->place.line);
 }
 
+/* Most people write them in order. */
+static bool ids_go_up(const struct owner_list *list)
+{
+	for (size_t i = 1; i < list->count; i++)
+		if (strcmp(list->items[i - 1].owner.id, list->items[i].owner.id) >= 0)
+			return false;
+	return true;
+}
+
 static void check_duplicates(struct build *build, const struct owner_list *list)
 {
 	const struct draft_owner **sorted;
 	size_t first = 0;
 
-	if (list->count < 2 || build->report.no_memory)
+	if (build->report.no_memory || ids_go_up(list))
 		return;
 	sorted = calloc(list->count, sizeof(sorted[0]));
 	if (!sorted) {

@@ -112,30 +112,49 @@ static bool is_open(const struct reader *reader, const yaml_node_t *node)
 	return false;
 }
 
-bool reader_kind(struct reader *reader, const yaml_node_t *node, unsigned kinds, const char *what)
+static bool is_left_out(const yaml_node_t *node)
 {
-	unsigned kind = kind_of(node);
+	return node->type == YAML_SCALAR_NODE && node_length(node) == 0 &&
+	       node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+}
 
-	if (is_open(reader, node)) {
+static bool is_good(const struct reader *reader, const yaml_node_t *node, unsigned kinds)
+{
+	return !is_open(reader, node) && !is_left_out(node) && (kind_of(node) & kinds) &&
+	       !has_foreign_tag(node);
+}
+
+/* Of a node that is not good. */
+static void report_node(
+	struct reader *reader, const yaml_node_t *node, unsigned kinds, const char *what)
+{
+	if (is_open(reader, node))
 		reader_error(reader, node, "an alias inside of this leads back to it: a loop");
-		return false;
-	}
-	if (kind == NODE_TEXT && node_length(node) == 0 &&
-		node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE) {
+	else if (is_left_out(node))
 		reader_error(reader, node, "%s has no value; %s is needed here", what,
 			kinds_name(kinds));
-		return false;
-	}
-	if (!(kind & kinds)) {
+	else if (!(kind_of(node) & kinds))
 		reader_error(reader, node, "%s must be %s, not %s", what, kinds_name(kinds),
-			kind_name(kind));
-		return false;
-	}
-	if (has_foreign_tag(node)) {
+			kind_name(kind_of(node)));
+	else
 		reader_error(reader, node, "tags (!...) have no meaning here; remove it");
-		return false;
-	}
-	return true;
+}
+
+bool reader_kind(struct reader *reader, const yaml_node_t *node, unsigned kinds, const char *what)
+{
+	if (is_good(reader, node, kinds))
+		return true;
+	report_node(reader, node, kinds, what);
+	return false;
+}
+
+bool reader_value(
+	struct reader *reader, const yaml_node_t *key, const yaml_node_t *value, unsigned kinds)
+{
+	if (is_good(reader, value, kinds))
+		return true;
+	report_node(reader, value, kinds, key ? node_quote(key).text : "this");
+	return false;
 }
 
 static void enter(struct reader *reader, const yaml_node_t *node, struct open_node *open)
@@ -191,7 +210,6 @@ static const yaml_node_t *check_entry(struct reader *reader, const yaml_node_pai
 {
 	const yaml_node_t *node = yaml_document_get_node(&reader->document, pair->key);
 	const yaml_node_t *value = yaml_document_get_node(&reader->document, pair->value);
-	char what[80];
 
 	if (first) {
 		reader_error(reader, node, "duplicate key \"%s\"; first in line %zu", key->name,
@@ -209,8 +227,7 @@ static const yaml_node_t *check_entry(struct reader *reader, const yaml_node_pai
 		reader_error(reader, node, "\"%s\" is not supported yet", key->name);
 		return NULL;
 	}
-	snprintf(what, sizeof(what), "\"%s\"", key->name);
-	return reader_kind(reader, value, key->kinds, what) ? value : NULL;
+	return reader_value(reader, node, value, key->kinds) ? value : NULL;
 }
 
 void reader_mapping(struct reader *reader, const yaml_node_t *node, const struct key *keys,

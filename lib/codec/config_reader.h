@@ -65,6 +65,9 @@ void reader_items(struct reader *reader, const yaml_node_t *node, const char *wh
 	bool empty_allowed, read_fn *read, void *target);
 /* Reports when the node's kind is not among `kinds`. */
 bool reader_kind(struct reader *reader, const yaml_node_t *node, unsigned kinds, const char *what);
+/* The same of the value of a key; NULL: its key is not fit to be named. */
+bool reader_value(
+	struct reader *reader, const yaml_node_t *key, const yaml_node_t *value, unsigned kinds);
 
 struct place reader_place(const struct reader *reader, const yaml_node_t *node);
 void reader_error(struct reader *reader, const yaml_node_t *node, const char *format, ...)

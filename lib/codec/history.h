@@ -22,8 +22,8 @@
  * `sync` or `missed` and then follows as `gained` and `lost`: it has changed at some time between.
  *
  * `listed SIZE SEED DIGEST` ends a look: the SIZE bytes of the file before this line say what a
- * listing says whose XXH3 (128 bits, of a seed that is chosen anew each time) is DIGEST. As long as it
- * is the file's last line, a look that finds the same list need not read the file. Who reads the
+ * listing says whose XXH3 (128 bits, of a seed that is chosen anew each time) is DIGEST. As long as
+ * it is the file's last line, a look that finds the same list need not read the file. Who reads the
  * history passes it over.
  *
  * "Had" means: sipfence took the address from DNS for that owner and held it (design, section 7),
@@ -92,8 +92,8 @@ bool history_parse_line(
 	const char *line, size_t length, char *buffer, struct history_line *ret_line);
 
 /*
- * What is had now, as the recorder gives it: lines of `has` without time and word, in any order. The
- * two are as those above.
+ * What is had now, as the recorder gives it: lines of `has` without time and word, in any order.
+ * The two are as those above.
  *
  *   extension 21 home21.dyndns.example A 203.0.113.7
  */
@@ -170,8 +170,8 @@ void history_print_listed(size_t size, uint64_t seed, int64_t now, const char *l
  * bytes or the whole file. False: no, or the file has to be read.
  */
 enum { HISTORY_LISTED_MAX = 256 };
-bool history_is_listed(const char *end, size_t length, size_t size, const char *listing,
-	size_t listing_length);
+bool history_is_listed(
+	const char *end, size_t length, size_t size, const char *listing, size_t listing_length);
 /* The head of the file that follows the one that holds `data`. -ENOMEM. */
 int history_head(const char *data, size_t length, int64_t now, struct text *text);
 

@@ -313,8 +313,7 @@ static bool parse_had(struct cursor *cursor, char *buffer, struct history_line *
 	return true;
 }
 
-bool history_parse_had(
-	const char *line, size_t length, char *buffer, struct history_line *ret_line)
+bool history_parse_had(const char *line, size_t length, char *buffer, struct history_line *ret_line)
 {
 	struct cursor cursor = {.at = line, .end = line + length};
 	struct history_line parsed = {.word = HISTORY_HAS};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "allowlist.h"
+#include "addr_order.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -126,57 +127,63 @@ static int compare_grants(const void *a, const void *b)
 	return left->host == right->host ? 0 : strcmp(left->host, right->host);
 }
 
-/* What nearly all comparisons are decided by, side by side in memory. */
-struct key {
-	uint32_t group; /* service, family */
-	uint32_t index;
-	uint64_t high, low; /* of the address */
-};
-
-static struct key key_of(const struct grant *grants, size_t index)
+/* The keys of those grants. */
+static size_t list_keys(
+	const struct builder *builder, size_t service, int family, struct addr_key *keys)
 {
-	const struct addr *addr = &grants[index].prefix.addr;
+	size_t count = 0;
 
-	return (struct key){
-		.group = (uint32_t)(grants[index].service << 8 | addr->family),
-		.index = (uint32_t)index,
-		.high = addr_half(addr, 0),
-		.low = addr_half(addr, 1),
-	};
+	for (size_t i = 0; i < builder->count; i++) {
+		const struct grant *grant = &builder->grants[i];
+
+		if (grant->service == service && grant->prefix.addr.family == family)
+			keys[count++] = addr_key(&grant->prefix.addr, i);
+	}
+	return count;
 }
 
-static int compare_keys(const void *a, const void *b, void *grants)
+/* Copies the grants of sorted keys; those of one address still have to be sorted by the rest. */
+static void copy_sorted(const struct builder *builder, const struct addr_key *keys, size_t count,
+	struct grant *sorted)
 {
-	const struct key *left = a, *right = b;
-	const struct grant *all = grants;
+	size_t end;
 
-	if (left->group != right->group)
-		return left->group < right->group ? -1 : 1;
-	if (left->high != right->high)
-		return left->high < right->high ? -1 : 1;
-	if (left->low != right->low)
-		return left->low < right->low ? -1 : 1;
-	return compare_grants(&all[left->index], &all[right->index]);
+	for (size_t first = 0; first < count; first = end) {
+		end = first;
+		while (end < count && keys[end].high == keys[first].high &&
+			keys[end].low == keys[first].low) {
+			sorted[end] = builder->grants[keys[end].index];
+			end++;
+		}
+		if (end - first > 1)
+			qsort(sorted + first, end - first, sizeof(*sorted), compare_grants);
+	}
 }
 
-/* As qsort() with compare_grants() would, in a third of its time. */
+/* As qsort() with compare_grants() would, but nearly without comparisons. */
 static int sort_grants(struct builder *builder)
 {
-	size_t count = builder->count;
-	struct key *keys = reallocarray(NULL, count + 1, sizeof(*keys));
-	struct grant *sorted = reallocarray(NULL, count + 1, sizeof(*sorted));
+	struct addr_key *keys = reallocarray(NULL, builder->count + 1, sizeof(*keys));
+	struct grant *sorted = reallocarray(NULL, builder->count + 1, sizeof(*sorted));
+	size_t done = 0;
+	int result = keys && sorted ? 0 : -ENOMEM;
 
-	if (!keys || !sorted || count > UINT32_MAX) {
-		free(keys);
-		free(sorted);
-		return -ENOMEM;
+	for (size_t service = 0; result == 0 && service < builder->config->service_count;
+		service++) {
+		for (int family = 0; result == 0 && family < FAMILY_COUNT; family++) {
+			size_t count = list_keys(builder, service, family, keys);
+
+			result = addr_keys_sort(keys, count);
+			if (result == 0)
+				copy_sorted(builder, keys, count, sorted + done);
+			done += count;
+		}
 	}
-	for (size_t i = 0; i < count; i++)
-		keys[i] = key_of(builder->grants, i);
-	qsort_r(keys, count, sizeof(*keys), compare_keys, builder->grants);
-	for (size_t i = 0; i < count; i++)
-		sorted[i] = builder->grants[keys[i].index];
 	free(keys);
+	if (result < 0) {
+		free(sorted);
+		return result;
+	}
 	free(builder->grants);
 	builder->grants = sorted;
 	return 0;

@@ -11,21 +11,21 @@ static bool is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-static char to_lower(char c)
+/* As it stands in a normalised name; NUL: in no name. */
+static char normalised(char c)
 {
-	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+	char letter = (char)(c | ('a' - 'A'));
+
+	if (letter >= 'a' && letter <= 'z')
+		return letter;
+	return is_digit(c) || c == '.' || c == '-' || c == '_' ? c : '\0';
 }
 
-static bool is_name_character(char c)
-{
-	c = to_lower(c);
-	return (c >= 'a' && c <= 'z') || is_digit(c) || c == '-' || c == '_';
-}
-
-static enum fqdn_error check_characters(const char *text, size_t length, size_t *ret_at)
+static enum fqdn_error normalise(const char *text, size_t length, char *name, size_t *ret_at)
 {
 	for (size_t i = 0; i < length; i++) {
-		if (text[i] == '.' || is_name_character(text[i]))
+		name[i] = normalised(text[i]);
+		if (name[i])
 			continue;
 		*ret_at = i;
 		return (unsigned char)text[i] >= 0x80 ? FQDN_NOT_ASCII : FQDN_BAD_CHARACTER;
@@ -57,16 +57,19 @@ static bool is_number(const char *text, size_t start, size_t end)
 
 static enum fqdn_error check_labels(const char *text, size_t length, size_t *ret_at)
 {
+	const char *dot;
 	size_t start = 0;
-	for (size_t i = 0; i <= length; i++) {
-		if (i < length && text[i] != '.')
-			continue;
-		enum fqdn_error error = check_label(text, start, i, ret_at);
+
+	do {
+		dot = memchr(text + start, '.', length - start);
+		size_t end = dot ? (size_t)(dot - text) : length;
+		enum fqdn_error error = check_label(text, start, end, ret_at);
+
 		if (error)
 			return error;
-		if (i < length)
-			start = i + 1;
-	}
+		if (dot)
+			start = end + 1;
+	} while (dot);
 	*ret_at = start;
 	if (is_number(text, start, length))
 		return FQDN_NUMERIC;
@@ -75,6 +78,7 @@ static enum fqdn_error check_labels(const char *text, size_t length, size_t *ret
 
 enum fqdn_error fqdn_parse(const char *text, size_t length, char *buffer, size_t *ret_at)
 {
+	char name[FQDN_SIZE];
 	size_t at = 0;
 	enum fqdn_error error;
 
@@ -86,16 +90,15 @@ enum fqdn_error fqdn_parse(const char *text, size_t length, char *buffer, size_t
 		at = NAME_MAX_LENGTH;
 		error = FQDN_TOO_LONG;
 	} else {
-		error = check_characters(text, length, &at);
+		error = normalise(text, length, name, &at);
 		if (!error)
-			error = check_labels(text, length, &at);
+			error = check_labels(name, length, &at);
 	}
 	if (error) {
 		*ret_at = at;
 		return error;
 	}
-	for (size_t i = 0; i < length; i++)
-		buffer[i] = to_lower(text[i]);
+	memcpy(buffer, name, length);
 	buffer[length] = '\0';
 	return FQDN_OK;
 }

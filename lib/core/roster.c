@@ -7,14 +7,27 @@
 
 /* One (owner, name) before names are made distinct. */
 struct wish {
+	uint64_t start; /* of the name, as a number: it decides nearly all comparisons */
 	const char *name;
-	uint32_t owner, guard, order;
+	uint32_t owner, guard, order; /* in which they were wished, owner by owner */
 };
 
 struct wishes {
 	struct wish *list;
 	size_t count, capacity;
 };
+
+/* Two names whose starts differ are in the order of these. */
+static uint64_t name_start(const char *name)
+{
+	uint64_t start = 0;
+
+	for (size_t i = 0; i < sizeof(start); i++) {
+		start = start << 8 | (unsigned char)*name;
+		name += *name != '\0';
+	}
+	return start;
+}
 
 static int wish_add(struct wishes *wishes, const char *name, uint32_t owner, uint32_t guard)
 {
@@ -27,8 +40,11 @@ static int wish_add(struct wishes *wishes, const char *name, uint32_t owner, uin
 		wishes->list = list;
 		wishes->capacity = capacity;
 	}
-	wishes->list[wishes->count] = (struct wish){
-		.name = name, .owner = owner, .guard = guard, .order = (uint32_t)wishes->count};
+	wishes->list[wishes->count] = (struct wish){.start = name_start(name),
+		.name = name,
+		.owner = owner,
+		.guard = guard,
+		.order = (uint32_t)wishes->count};
 	wishes->count++;
 	return 0;
 }
@@ -36,8 +52,11 @@ static int wish_add(struct wishes *wishes, const char *name, uint32_t owner, uin
 static int compare_wishes(const void *a, const void *b)
 {
 	const struct wish *left = a, *right = b;
-	int order = strcmp(left->name, right->name);
+	int order;
 
+	if (left->start != right->start)
+		return left->start < right->start ? -1 : 1;
+	order = strcmp(left->name, right->name);
 	if (order)
 		return order;
 	if (left->guard != right->guard)
@@ -57,6 +76,20 @@ static int compare_bindings(const void *a, const void *b)
 	if (left->owner != right->owner)
 		return left->owner < right->owner ? -1 : 1;
 	return left->host < right->host ? -1 : left->host > right->host;
+}
+
+/* They come owner by owner: only those of one owner are to be sorted. */
+static void sort_bindings(struct binding *bindings, size_t count)
+{
+	size_t end;
+
+	for (size_t first = 0; first < count; first = end) {
+		end = first + 1;
+		while (end < count && bindings[end].owner == bindings[first].owner)
+			end++;
+		if (end - first > 1)
+			qsort(bindings + first, end - first, sizeof(*bindings), compare_bindings);
+	}
 }
 
 /* A host that is an SRV target of the same owner, too, is bound once. */
@@ -166,13 +199,11 @@ static int list_hosts(
 		}
 		if (linger > roster->linger[roster->host_count - 1])
 			roster->linger[roster->host_count - 1] = linger;
-		roster->bindings[roster->binding_count++] = (struct binding){
+		roster->bindings[wish->order] = (struct binding){
 			.owner = wish->owner, .host = (uint32_t)(roster->host_count - 1)};
 	}
-	if (roster->binding_count)
-		qsort(roster->bindings, roster->binding_count, sizeof(*roster->bindings),
-			compare_bindings);
-	roster->binding_count = distinct(roster->bindings, roster->binding_count);
+	sort_bindings(roster->bindings, wishes->count);
+	roster->binding_count = distinct(roster->bindings, wishes->count);
 	return 0;
 }
 

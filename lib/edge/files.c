@@ -274,8 +274,8 @@ int file_load(const char *path, struct text *text, struct error *error)
 	return load(path, KIND_OWN, text, error);
 }
 
-int file_load_end(const char *path, size_t most, struct text *text, size_t *ret_size,
-	struct error *error)
+int file_load_end(
+	const char *path, size_t most, struct text *text, size_t *ret_size, struct error *error)
 {
 	struct stat status = {0};
 	int fd, result;

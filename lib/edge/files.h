@@ -30,9 +30,10 @@ enum { FILE_MISSING = 1 };
  * link, and a file with more than one name is refused. FILE_MISSING: there is none of that name. */
 int file_load(const char *path, struct text *text, struct error *error);
 
-/* As file_load(), but for what stands before its last `most` bytes. *ret_size: of the whole file. */
-int file_load_end(const char *path, size_t most, struct text *text, size_t *ret_size,
-	struct error *error);
+/* As file_load(), but for what stands before its last `most` bytes. *ret_size: of the whole file.
+ */
+int file_load_end(
+	const char *path, size_t most, struct text *text, size_t *ret_size, struct error *error);
 
 /*
  * Makes `path` hold exactly these bytes, or leaves it as it was: written to a new file beside it

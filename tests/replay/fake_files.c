@@ -73,8 +73,8 @@ int file_load(const char *path, struct text *text, struct error *error)
 	return 0;
 }
 
-int file_load_end(const char *path, size_t most, struct text *text, size_t *ret_size,
-	struct error *error)
+int file_load_end(
+	const char *path, size_t most, struct text *text, size_t *ret_size, struct error *error)
 {
 	struct text whole = {0};
 	int result = file_load(path, &whole, error);

@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include "addr.h"
+#include "addr_order.h"
 
 #include <arpa/inet.h>
 #include <string.h>
@@ -40,6 +41,45 @@ static void test_print_then_parse_gives_the_same(void **state)
 		assert_true(length < PREFIX_TEXT_SIZE);
 		assert_int_equal(prefix_parse(text, length, &prefix_again), PREFIX_OK);
 		assert_memory_equal(&prefix, &prefix_again, sizeof(prefix));
+	}
+}
+
+enum { LONGEST = 300 };
+
+static void check_order(const struct addr *addrs, struct addr_key *keys, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		keys[i] = addr_key(&addrs[i], i);
+	assert_int_equal(addr_keys_sort(keys, count), 0);
+	for (size_t i = 1; i < count; i++) {
+		int order = addr_compare(&addrs[keys[i - 1].index], &addrs[keys[i].index]);
+
+		assert_true(order <= 0);
+		/* Also: each index is there once. */
+		if (order == 0)
+			assert_true(keys[i - 1].index < keys[i].index);
+	}
+}
+
+static void test_keys_are_sorted_as_addresses_are_compared(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct addr addrs[LONGEST];
+	struct addr_key keys[LONGEST];
+
+	(void)state;
+	for (int round = 0; round < 5000; round++) {
+		size_t count = dice_roll(&dice, LONGEST + 1);
+		uint8_t family = (uint8_t)dice_roll(&dice, 2);
+		/* Of some lists all bytes differ, of others one or none. */
+		size_t first = dice_roll(&dice, 17), last = dice_roll(&dice, 17);
+
+		for (size_t i = 0; i < count; i++) {
+			addrs[i] = (struct addr){.family = family};
+			for (size_t j = first; j < last && j < addr_size(family); j++)
+				addrs[i].bytes[j] = (uint8_t)dice_next(&dice);
+		}
+		check_order(addrs, keys, count);
 	}
 }
 
@@ -226,6 +266,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_print_then_parse_gives_the_same),
+		cmocka_unit_test(test_keys_are_sorted_as_addresses_are_compared),
 		cmocka_unit_test(test_print_agrees_with_inet_ntop),
 		cmocka_unit_test(test_parse_agrees_with_inet_pton),
 		cmocka_unit_test(test_parse_refuses),

@@ -879,6 +879,14 @@ static void test_bad_keys(void **state)
 			"hold: 2h\n^\n"},
 		{"extensions:\n", "t.yaml:1:12: error: \"extensions\" has no value; a mapping "
 				  "(\"key: value\") is needed here\nextensions:\n           ^\n"},
+		{"extensions:\n  21:\n",
+			"t.yaml:2:6: error: \"21\" has no value; one value, a list or a "
+			"mapping is needed here\n  21:\n     ^\n"},
+		{"extensions:\n  '':\n",
+			"t.yaml:2:3: error: the id of an extension has no characters; 1 to 64 are "
+			"allowed\n  '':\n  ^\n"
+			"t.yaml:2:6: error: this has no value; one value, a list or a mapping is "
+			"needed here\n  '':\n     ^\n"},
 		{"extensions: {}\n", "t.yaml:1:13: error: \"extensions\" is empty; remove it or "
 				     "fill it\nextensions: {}\n            ^\n"},
 		{"extensions: [21]\n",
@@ -1614,6 +1622,10 @@ static void test_alias_loops(void **state)
 		"  21: &a [*a]\n      ^\n"
 		"t.yaml:3:7: error: an alias inside of this leads back to it: a loop\n"
 		"  22: &b {hosts: *b}\n      ^\n");
+	/* A mapping may stand there. */
+	expect_error("extensions:\n  21: &a {hosts: b.c, within: *a}\n",
+		"t.yaml:2:7: error: an alias inside of this leads back to it: a loop\n"
+		"  21: &a {hosts: b.c, within: *a}\n      ^\n");
 }
 
 /* An alias is fine in itself; an error behind it is told once. */

@@ -64,6 +64,11 @@ static void test_bad_names(void **state)
 	assert_refused("a b.c", FQDN_BAD_CHARACTER, 1);
 	assert_refused("a.b/24", FQDN_BAD_CHARACTER, 3);
 	assert_refused("*.b.c", FQDN_BAD_CHARACTER, 0);
+	/* The neighbours of the letters. */
+	assert_refused("a@.b", FQDN_BAD_CHARACTER, 1);
+	assert_refused("a[.b", FQDN_BAD_CHARACTER, 1);
+	assert_refused("a`.b", FQDN_BAD_CHARACTER, 1);
+	assert_refused("a{.b", FQDN_BAD_CHARACTER, 1);
 	assert_refused("b\xc3\xbc"
 		       "cher.example",
 		FQDN_NOT_ASCII, 1);

@@ -91,8 +91,8 @@ static void test_lines_as_the_manual_has_them(void **state)
 		"2026-11-22T10:00:00Z clock 1970-01-01T00:00:01Z\n",
 		"2026-11-22T10:00:00Z gained extension 21 home21.example A 203.0.113.7\n",
 		"2026-11-22T10:00:00Z lost peer voipco sip.example AAAA 2001:db8::/64\n",
-		"2026-11-22T10:00:00Z listed 83122 0123456789abcdef "
-		"fedcba98765432100f1e2d3c4b5a6978\n",
+		("2026-11-22T10:00:00Z listed 83122 0123456789abcdef "
+		 "fedcba98765432100f1e2d3c4b5a6978\n"),
 		"2026-11-22T10:00:00Z has peer 7 h.example A 192.0.2.0/24 2026-11-20T08:00:00Z\n",
 	};
 
