@@ -108,6 +108,7 @@ struct engine *engine_free(struct engine *engine)
 		return NULL;
 	resolver_free(engine->resolver);
 	ledger_free(engine->ledger);
+	engine_count_end(engine);
 	sightings_clear(&engine->sightings);
 	ruleset_free(engine->skeleton);
 	kernel_watch_close(engine->watch);
@@ -253,6 +254,7 @@ void engine_step(struct engine *engine, const struct moment *now)
 	engine_resolve(engine);
 	settle_roster(engine);
 	engine_flush(engine);
+	engine_take_counters(engine);
 	engine_log_databases(engine);
 	engine_log_left_out(engine);
 	engine_write_state(engine);
@@ -323,6 +325,7 @@ int engine_reload(
 		config_free(config);
 		return result;
 	}
+	engine->counting.stale = true;
 	former = engine->cycle;
 	engine->cycle = fresh;
 	engine->cycle.former_table = former.former_table;

@@ -174,33 +174,6 @@ static bool watch_late(struct engine *engine)
 	return false;
 }
 
-/* Short of memory, what was seen before is as good. */
-static void note_counters(struct engine *engine, const struct observed *observed)
-{
-	engine->sighted_at = engine->now_ms;
-	(void)sightings_note(
-		&engine->sightings, observed->sets, observed->set_count, engine->cycle.clock.now);
-}
-
-void engine_count_packets(struct engine *engine)
-{
-	enum { PERIOD_MS = 5 * 60 * 1000, LONG_PERIOD_MS = 30 * 60 * 1000, MANY = 20000 };
-	int64_t period = engine->sightings.count > MANY ? LONG_PERIOD_MS : PERIOD_MS;
-	struct observed *observed = NULL;
-	struct error ignored = {0};
-
-	if (!engine->ledger || !engine->skeleton ||
-		(engine->sighted_at > 0 && engine->now_ms < engine->sighted_at + period))
-		return;
-	engine->sighted_at = engine->now_ms;
-	/* Only people miss it: whatever is wrong with the kernel, a comparison says it. */
-	if (kernel_observe_counters(engine->kernel, engine->skeleton,
-		    1 << SET_HOSTS | 1 << SET_NETS, &observed, &ignored) == 0 &&
-		observed->present)
-		note_counters(engine, observed);
-	observed_free(observed);
-}
-
 void engine_take_stock(struct engine *engine)
 {
 	struct cycle *cycle = &engine->cycle;
@@ -217,7 +190,7 @@ void engine_take_stock(struct engine *engine)
 		engine->compare.again = false;
 	}
 	if (cycle->observed && cycle->observed->present)
-		note_counters(engine, cycle->observed);
+		engine_note_counters(engine, cycle->observed);
 	/* The next comparison makes them anew; until then they are only large. */
 	cycle_relax(cycle);
 	if (cycle->lock)

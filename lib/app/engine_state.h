@@ -3,12 +3,16 @@
 #ifndef SIPFENCE_ENGINE_STATE_H
 #define SIPFENCE_ENGINE_STATE_H
 
+#include "beside.h"
 #include "cycle.h"
 #include "disk.h"
 #include "engine.h"
 #include "question_index.h"
 #include "record.h"
 #include "sightings.h"
+#include "traffic.h"
+
+#include <stdatomic.h>
 
 enum {
 	TICKETS = 64, /* refreshes under way whose end is known */
@@ -79,7 +83,15 @@ struct engine {
 	} tickets[TICKETS];
 	uint64_t last_ticket;
 	struct sightings sightings;
-	int64_t sighted_at;	     /* ms since boot, of the last attempt; 0: none */
+	struct counting {
+		struct beside reader;
+		struct traffic traffic; /* until `done`, the reader's, with `known` */
+		bool known, under_way;
+		bool stale; /* meanwhile the table is another one, or all was read */
+		atomic_bool done;
+		int64_t at;	  /* steady seconds: what is read is not older */
+		int64_t begun_ms; /* since boot, of the last attempt; 0: none */
+	} counting;
 	struct kernel_report damage; /* not said yet */
 	struct {
 		int64_t since; /* ms since boot */
@@ -171,6 +183,17 @@ void engine_log(struct engine *engine, struct event *event); /* clears it */
 /* The same for what may come by the thousand. */
 void engine_log_one_of_many(struct engine *engine, struct event *event);
 
+/* --- engine_count.c: when packets came last --- */
+
+/* Begins to read the counters if the last look is long ago: for whoever is awake anyway. */
+void engine_count_packets(struct engine *engine);
+/* Takes them if they have been read. */
+void engine_take_counters(struct engine *engine);
+/* They were read now, by a comparison. */
+void engine_note_counters(struct engine *engine, const struct observed *observed);
+/* The engine goes. */
+void engine_count_end(struct engine *engine);
+
 /* --- engine_kernel.c: the table --- */
 
 /* The table as config and saved state would have it, for the first time. */
@@ -184,8 +207,6 @@ void engine_put_off(struct engine *engine, const struct error *error);
 void engine_take_stock(struct engine *engine);
 /* Sends what the ledger has to change, or compares all, if anything is due. */
 void engine_flush(struct engine *engine);
-/* Reads the counters if the last look is long ago: for whoever is awake anyway. */
-void engine_count_packets(struct engine *engine);
 /* Looks for what others have done to the table. */
 void engine_watch(struct engine *engine);
 void engine_say_damage(struct engine *engine);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* disk.h without a thread: each job takes its time by the world's clock, one behind the other. */
+/* disk.h and beside.h without threads: each job of the disk takes its time by the world's clock,
+ * one behind the other. */
+#include "beside.h"
 #include "disk.h"
 #include "files.h"
 #include "history_file.h"
@@ -33,6 +35,18 @@ struct disk {
 	bool torn_said; /* once is enough */
 	struct history_writer history;
 };
+
+/* Without threads, so that each run is the same. */
+void beside_start(struct beside *beside, void (*work)(void *context), void *context)
+{
+	*beside = (struct beside){.running = false};
+	work(context);
+}
+
+void beside_wait(struct beside *beside)
+{
+	(void)beside;
+}
 
 int disk_open(struct disk **ret_disk, struct error *error)
 {

@@ -97,6 +97,8 @@
  *   expect error [WORD…]                  the command before was refused, with these words
  *   expect due RANGE | never              when the daemon wants to be called
  *   expect next NAME A|AAAA RANGE         when that question is asked
+ *   expect last-packet ADDRESS PACKETS RANGE   by the daemon's last look at the counters; seconds
+ *                                         since the look that found the last of them; -1: never
  *   expect wakeups RANGE                  calls of the daemon since the last such line
  *   expect saves RANGE                    of the state file, since the last such line
  *   expect state-file [SUFFIX]            it is there

@@ -4,6 +4,7 @@
 #include "event.h"
 #include "history_file.h"
 #include "record.h"
+#include "sightings.h"
 
 #include <linux/netfilter/nf_tables.h>
 #include <stdio.h>
@@ -430,6 +431,27 @@ static void expect_due(struct scenario *scenario)
 		from_now(engine_due(scenario->machine.engine, &now)));
 }
 
+/* expect last-packet ADDRESS PACKETS RANGE: seconds ago, by the daemon's last look */
+static void expect_last_packet(struct scenario *scenario)
+{
+	const struct engine *engine = scenario->machine.engine;
+	struct prefix prefix;
+	uint64_t packets;
+	int64_t moved;
+
+	if (prefix_parse(scenario_word(scenario, 2), strlen(scenario_word(scenario, 2)), &prefix) !=
+		PREFIX_OK) {
+		scenario_nonsense(scenario, "whose packets?");
+		return;
+	}
+	if (!sightings_find(engine_sightings(engine), &prefix, &packets, &moved)) {
+		scenario_fail(scenario, scenario_word(scenario, 2), "not counted");
+		return;
+	}
+	expect_number(scenario, 3, "packets", (int64_t)packets);
+	expect_number(scenario, 4, "seconds ago", moved ? engine_clock(engine)->now - moved : -1);
+}
+
 /* expect next NAME A|AAAA RANGE */
 static void expect_next(struct scenario *scenario)
 {
@@ -583,6 +605,7 @@ static const struct {
 	{"had", false, expect_verdict},
 	{"had-not", false, expect_verdict},
 	{"history", false, expect_history},
+	{"last-packet", true, expect_last_packet},
 	{"log", false, expect_log},
 	{"next", true, expect_next},
 	{"no-batch", false, expect_no_batch},
