@@ -59,7 +59,6 @@ struct message {
 	size_t length;
 	uint16_t flags, questions, answers, authorities, additionals;
 	size_t answer_start;
-	struct wire_name asked;
 };
 
 /* What the sections behind the answers say. */
@@ -72,7 +71,7 @@ struct verdict {
 
 /* Where the CNAME chain ends. */
 struct chain {
-	struct wire_name end;
+	struct wire_name end; /* when there are hops; without, it is the question's name */
 	unsigned hops;
 	uint32_t ttl;
 	bool found; /* records of the asked type stand at its end */
@@ -147,24 +146,28 @@ static bool name_equal(const struct wire_name *a, const struct wire_name *b)
 	return a->length == b->length && !memcmp(a->bytes, b->bytes, a->length);
 }
 
-static bool name_from_text(const char *text, struct wire_name *ret_name)
+/* Is it the name at *at? Moves *at behind it. In a question nothing stands before the name that it
+ * could point to. */
+static bool name_is(const struct message *message, size_t *at, const char *text)
 {
-	size_t length = 0;
+	const uint8_t *bytes = message->bytes;
+	size_t position = *at;
 
 	while (*text) {
 		size_t label = strcspn(text, ".");
-		if (!label || label > LABEL_MAX || length + label + 2 > WIRE_NAME_MAX)
+		if (!label || label > LABEL_MAX || label + 1 >= message->length - position ||
+			bytes[position++] != label)
 			return false;
-		ret_name->bytes[length++] = (uint8_t)label;
 		for (size_t i = 0; i < label; i++)
-			ret_name->bytes[length++] = lower((uint8_t)text[i]);
-		text += label;
+			if (lower(bytes[position++]) != lower((uint8_t)*text++))
+				return false;
 		if (*text == '.')
 			text++;
 	}
-	ret_name->bytes[length++] = 0;
-	ret_name->length = length;
-	return true;
+	if (position >= message->length || bytes[position])
+		return false;
+	*at = position + 1;
+	return *at - HEADER_SIZE <= WIRE_NAME_MAX;
 }
 
 /* As text without the final dot; false when a label holds what text cannot carry. */
@@ -232,11 +235,18 @@ static bool owner_compare(const struct message *message, const struct record *re
 		*ret_same = true;
 		return true;
 	}
-	struct wire_name owner;
+	struct wire_name owner, question;
+	const struct wire_name *end = &chain->end;
 	size_t at = record->owner;
 	if (!name_read(message, &at, &owner))
 		return false;
-	*ret_same = name_equal(&owner, &chain->end);
+	if (!chain->hops) {
+		at = HEADER_SIZE;
+		if (!name_read(message, &at, &question))
+			return false;
+		end = &question;
+	}
+	*ret_same = name_equal(&owner, end);
 	return true;
 }
 
@@ -279,12 +289,9 @@ static bool header_read(const uint8_t *bytes, size_t length, const char *name, u
 		message->answer_start = HEADER_SIZE;
 		return true;
 	}
-	struct wire_name question;
 	size_t at = HEADER_SIZE;
-	if (message->questions != 1 || !name_from_text(name, &message->asked) ||
-		!name_read(message, &at, &question) || length - at < 4 ||
-		!name_equal(&message->asked, &question) || read16(bytes + at) != type ||
-		read16(bytes + at + 2) != CLASS_IN)
+	if (message->questions != 1 || !name_is(message, &at, name) || length - at < 4 ||
+		read16(bytes + at) != type || read16(bytes + at + 2) != CLASS_IN)
 		return false;
 	message->answer_start = at + 4;
 	return true;
@@ -417,7 +424,6 @@ static enum answer_reason chain_follow(
 	bool alias;
 
 	next.length = 0;
-	chain->end = message->asked;
 	chain->hops = 0;
 	chain->ttl = UINT32_MAX;
 	chain->found = false;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "addr_order.h"
 #include "nft_attr.h"
 #include "nft_netlink.h"
 #include "nft_rule.h"
@@ -492,12 +493,35 @@ const char *nft_observer_set(const struct nft_observer *observer, size_t index)
 }
 
 /* By address; at the same one an end stands before a beginning. */
-static int compare_raw(const void *a, const void *b)
+static int sort_raw(struct seen_set *seen)
 {
-	const struct raw_element *left = a, *right = b;
-	int order = addr_compare(&left->element.prefix.addr, &right->element.prefix.addr);
+	struct addr_key *keys = reallocarray(NULL, seen->raw_count + 1, sizeof(*keys));
+	struct raw_element *sorted = reallocarray(NULL, seen->raw_count + 1, sizeof(*sorted));
+	size_t count = 0;
+	int result = -ENOMEM;
 
-	return order ? order : (int)right->end - (int)left->end;
+	if (!keys || !sorted)
+		goto out;
+	/* Keys of equal addresses stay in the order in which they are put here. */
+	for (int end = 1; end >= 0; end--) {
+		for (size_t i = 0; i < seen->raw_count; i++) {
+			if (seen->raw[i].end == (end == 1))
+				keys[count++] = addr_key(&seen->raw[i].element.prefix.addr, i);
+		}
+	}
+	result = addr_keys_sort(keys, count);
+	if (result < 0)
+		goto out;
+	for (size_t i = 0; i < count; i++)
+		sorted[i] = seen->raw[keys[i].index];
+	free(seen->raw);
+	seen->raw = sorted;
+	seen->raw_capacity = count + 1;
+	sorted = NULL;
+out:
+	free(keys);
+	free(sorted);
+	return result;
 }
 
 /* The prefix from `first` up to, and without, `behind` (NULL: to the end of the family). */
@@ -549,8 +573,8 @@ static int settle_set(struct nft_observer *observer, struct seen_set *seen)
 		(seen->raw_count ? seen->raw_count : 1) * sizeof(*set->elements));
 	if (!set->elements)
 		return -ENOMEM;
-	if (seen->raw_count)
-		qsort(seen->raw, seen->raw_count, sizeof(*seen->raw), compare_raw);
+	if (sort_raw(seen) < 0)
+		return -ENOMEM;
 	if (set_has_prefixes(set)) {
 		settle_intervals(observer, seen);
 	} else {

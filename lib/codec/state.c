@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -273,21 +274,22 @@ static bool word(struct line *line, const char **ret_word, size_t *ret_length)
 	return *ret_length > 0;
 }
 
+/* In one pass, without word(): most words of a state are numbers. */
 static bool number(struct line *line, uint64_t limit, uint64_t *ret_number)
 {
-	const char *digits;
+	enum { DIGITS_MAX = 19 }; /* so many never overflow */
+	const char *at = line->at;
 	uint64_t value = 0;
-	size_t length;
+	ptrdiff_t length;
 
-	if (!word(line, &digits, &length) || length > 19)
+	for (; at < line->end && *at >= '0' && *at <= '9'; at++)
+		value = value * 10 + (uint64_t)(*at - '0');
+	length = at - line->at;
+	if (length == 0 || length > DIGITS_MAX || value > limit || (at < line->end && *at != ' '))
 		return false;
-	for (size_t i = 0; i < length; i++) {
-		if (digits[i] < '0' || digits[i] > '9')
-			return false;
-		value = value * 10 + (uint64_t)(digits[i] - '0');
-	}
+	line->at = at < line->end ? at + 1 : at;
 	*ret_number = value;
-	return value <= limit;
+	return true;
 }
 
 static bool hexadecimal(struct line *line, uint64_t *ret_number)
@@ -299,11 +301,14 @@ static bool hexadecimal(struct line *line, uint64_t *ret_number)
 	if (!word(line, &digits, &length) || length != 16)
 		return false;
 	for (size_t i = 0; i < length; i++) {
-		const char *found = memchr("0123456789abcdef", digits[i], 16);
+		char digit = digits[i];
 
-		if (!found)
+		if (digit >= '0' && digit <= '9')
+			value = value << 4 | (uint64_t)(digit - '0');
+		else if (digit >= 'a' && digit <= 'f')
+			value = value << 4 | (uint64_t)(digit - 'a' + 10);
+		else
 			return false;
-		value = value << 4 | (uint64_t)(found - "0123456789abcdef");
 	}
 	*ret_number = value;
 	return true;

@@ -49,6 +49,7 @@ enum {
 	FLAG_AD = 0x0020, /* RFC 6840, 5.7 */
 	EDNS_SIZE = 1232,
 	ANSWER_MEMORY = 4096, /* of a socket's receive buffer, for one answer */
+	FEW_QUESTIONS = 8,
 
 	MAX_ATTEMPTS = COURSE_MAX_STEPS, /* of one question that wait at once */
 
@@ -145,6 +146,7 @@ struct resolver {
 	struct channel **channels; /* by index, with holes */
 	uint32_t channel_count, channel_slots;
 	uint32_t attempts; /* that c-ares has */
+	uint32_t sockets;  /* that `epoll` watches */
 
 	struct queue queue;
 	struct queue hopeless; /* they need a trusted server, and there is none */
@@ -350,28 +352,71 @@ static void on_socket_state(void *context, ares_socket_t fd, int readable, int w
 	};
 
 	if (!readable && !writable) {
-		if (!epoll_ctl(r->epoll, EPOLL_CTL_DEL, fd, NULL))
+		if (!epoll_ctl(r->epoll, EPOLL_CTL_DEL, fd, NULL)) {
 			channel->sockets--;
+			r->sockets--;
+		}
 		return;
 	}
 	if (!epoll_ctl(r->epoll, EPOLL_CTL_ADD, fd, &event)) {
 		channel->sockets++;
+		r->sockets++;
 		return;
 	}
 	if (errno != EEXIST || epoll_ctl(r->epoll, EPOLL_CTL_MOD, fd, &event))
 		r->failure = -errno;
 }
 
-/* Room for an answer to every question that this port may ask. */
-static int on_socket_open(ares_socket_t fd, int type, void *context)
+/* In one call what c-ares does in four. */
+static ares_socket_t socket_open(int domain, int type, int protocol, void *context)
 {
+	const struct resolver *r = ((const struct channel *)context)->resolver;
 	int size = PORT_QUESTIONS * ANSWER_MEMORY;
+	int fd = socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 
-	(void)context;
-	if (type == SOCK_DGRAM && setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
+	/* Room for an answer to every question that this port may ask; the kernel's default does
+	 * for a few. */
+	if (fd >= 0 && type == SOCK_DGRAM && r->queue.count + r->stats.in_flight > FEW_QUESTIONS &&
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-	return 0;
+	return fd;
 }
+
+static int socket_close(ares_socket_t fd, void *context)
+{
+	(void)context;
+	return close(fd);
+}
+
+static int socket_connect(
+	ares_socket_t fd, const struct sockaddr *addr, ares_socklen_t size, void *context)
+{
+	(void)context;
+	return connect(fd, addr, size);
+}
+
+static ares_ssize_t socket_receive(ares_socket_t fd, void *data, size_t size, int flags,
+	struct sockaddr *from, ares_socklen_t *from_size, void *context)
+{
+	(void)context;
+	return recvfrom(fd, data, size, flags, from, from_size);
+}
+
+/* UDP has one piece. Of several for TCP, the next ones follow when this one is gone. */
+static ares_ssize_t socket_send(
+	ares_socket_t fd, const struct iovec *pieces, int count, void *context)
+{
+	(void)context;
+	return count ? send(fd, pieces->iov_base, pieces->iov_len, MSG_NOSIGNAL) : 0;
+}
+
+static const struct ares_socket_functions socket_functions = {
+	.asocket = socket_open,
+	.aclose = socket_close,
+	.aconnect = socket_connect,
+	.arecvfrom = socket_receive,
+	.asendv = socket_send,
+};
 
 static void channel_free(struct channel *channel)
 {
@@ -441,7 +486,7 @@ static int channel_init(struct channel *channel)
 	int status = ares_init_options(&channel->ares, &options, mask);
 	if (status)
 		return status;
-	ares_set_socket_configure_callback(channel->ares, on_socket_open, NULL);
+	ares_set_socket_functions(channel->ares, &socket_functions, channel);
 	return ares_set_servers_ports(
 		channel->ares, &channel->resolver->servers[channel->server].node);
 }
@@ -1152,7 +1197,7 @@ int resolver_wait_ms(const struct resolver *r)
 static int receive(struct resolver *r, int *ret_count)
 {
 	struct epoll_event events[EVENTS];
-	int count = epoll_wait(r->epoll, events, EVENTS, 0);
+	int count = r->sockets ? epoll_wait(r->epoll, events, EVENTS, 0) : 0;
 
 	if (count < 0)
 		return errno == EINTR ? 0 : -errno;

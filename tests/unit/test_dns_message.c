@@ -428,6 +428,46 @@ static void test_question(void **state)
 	assert_failed(REASON_GARBAGE);
 }
 
+/* It is compared label by label, whatever the case. */
+static void test_question_name(void **state)
+{
+	static const char *const others[] = {
+		"",
+		"phone",
+		"phone.example",
+		"phone.example.org.net",
+		"phone.example.orgs",
+		"phones.example.org",
+		"phone.example.oru",
+		"xhone.example.org",
+		"example.org",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		start(QR, others[i], DNS_A);
+		put_a(NULL, 60, 0xc0000201);
+		assert_failed(REASON_GARBAGE);
+	}
+	/* A dot within a label. */
+	start(QR, ASKED, DNS_A);
+	b.bytes[12] = sizeof("phone.example") - 1;
+	b.bytes[12 + sizeof("phone")] = '.';
+	put_a(NULL, 60, 0xc0000201);
+	assert_failed(REASON_GARBAGE);
+	/* One more label, of what looks like type and class. */
+	start(QR, ASKED, DNS_A);
+	b.bytes[b.length - 5] = 4;
+	put_a(NULL, 60, 0xc0000201);
+	assert_failed(REASON_GARBAGE);
+	start(QR, "PHONE.eXample.Org", DNS_A);
+	put_a(NULL, 60, 0xc0000201);
+	put_a("phone.EXAMPLE.org", 60, 0xc0000202);
+	put_a("other.example.org", 60, 0xc0000203);
+	assert_answer(ANSWER_ADDRESSES, REASON_NONE, 60, DNS_A);
+	assert_int_equal(decode(DNS_A).count, 2);
+}
+
 /* The upper bits of the rcode stand in the OPT record. */
 static void test_extended_rcode(void **state)
 {
@@ -808,6 +848,7 @@ int main(void)
 		cmocka_unit_test(test_referral),
 		cmocka_unit_test(test_header),
 		cmocka_unit_test(test_question),
+		cmocka_unit_test(test_question_name),
 		cmocka_unit_test(test_extended_rcode),
 		cmocka_unit_test(test_record_sizes),
 		cmocka_unit_test(test_pointers),

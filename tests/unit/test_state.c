@@ -402,6 +402,11 @@ static void test_nonsense_is_refused(void **state)
 		"host a.example 0000000000000000 1\ntargets 1 1 0 1 0 1 0\n",
 		"host a.example 0000000000000000\n",
 		"host a.example 000 1\n",
+		"host a.example 000000000000000g 1\n",
+		"host a.example 000000000000000A 1\n",
+		"host a.example 000000000000000/ 1\n",
+		"host a.example 000000000000000: 1\n",
+		"host a.example 000000000000000` 1\n",
 		"host a.example 0000000000000000 256\n",
 		"host no_dot 0000000000000000 1\n",
 		"host a.example 0000000000000000 1\nlookup 5 1 1 0 1 0 1 0\n",
@@ -435,6 +440,60 @@ static void test_nonsense_is_refused(void **state)
 		assert_refused(text.data, text.length);
 		text_free(&text);
 	}
+}
+
+static int parse_lookup_line(const char *numbers, struct lookup *ret_lookup)
+{
+	struct saved_state *saved = NULL;
+	struct text text = {0};
+	size_t line;
+	int result;
+
+	text_printf(&text, "sipfence-state 1\nhost a.example 0123456789abcdef 1\nlookup 4 %s\n",
+		numbers);
+	text_printf(&text, "end 2 %016llx\n", (unsigned long long)checksum(text.data, text.length));
+	result = state_parse(text.data, text.length, &saved, &line);
+	if (result == 0) {
+		assert_int_equal(saved->hosts[0].fingerprint, 0x0123456789abcdef);
+		*ret_lookup = saved->hosts[0].host.lookup[FAMILY_IPV4];
+	} else {
+		assert_int_equal(line, 3);
+	}
+	state_free(saved);
+	text_free(&text);
+	return result;
+}
+
+static void test_extreme_numbers(void **state)
+{
+	static const char *const bad[] = {
+		"9223372036854775808 1 0 1 0 1 0",  /* one more than there can be */
+		"18446744073709551617 1 0 1 0 1 0", /* 1, where it overflows */
+		"00000000000000000001 1 0 1 0 1 0", /* 20 digits */
+		"1 1 0 4294967296 0 1 0",
+		"1 1 0 1 65536 1 0",
+		"1 1 0 1 0 1 256",
+		"1  1 0 1 0 1 0",
+		"1x 1 0 1 0 1 0",
+		"1/ 1 0 1 0 1 0",
+		"1: 1 0 1 0 1 0",
+		"1\t1 0 1 0 1 0",
+		"+1 1 0 1 0 1 0",
+		"1 1 0 1 0 1 0x",
+		"1 1 0 1 0 1",
+	};
+	struct lookup lookup = {0};
+
+	(void)state;
+	assert_int_equal(parse_lookup_line("9223372036854775807 0 0000000000000000001 4294967295 "
+					   "65535 1 255",
+				 &lookup),
+		0);
+	assert_true(lookup.asked == INT64_MAX && lookup.good == 0 && lookup.none == 1);
+	assert_true(lookup.ttl == UINT32_MAX && lookup.failures == UINT16_MAX);
+	assert_int_equal(lookup.reason, UINT8_MAX);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(parse_lookup_line(bad[i], &lookup), -EBADMSG);
 }
 
 /* Of that state and journal, the host of that index. */
@@ -561,6 +620,7 @@ int main(void)
 		cmocka_unit_test(test_as_many_retired_as_there_can_be),
 		cmocka_unit_test(test_every_damage_is_found),
 		cmocka_unit_test(test_nonsense_is_refused),
+		cmocka_unit_test(test_extreme_numbers),
 		cmocka_unit_test(test_journal_cut_anywhere),
 		cmocka_unit_test(test_journal_older_than_the_state),
 		cmocka_unit_test(test_journal_of_new_names_and_targets),
