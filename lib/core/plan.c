@@ -45,9 +45,9 @@ static void compare_elements(struct planner *planner, size_t index, const struct
 {
 	struct set *set = &planner->wanted->sets[index];
 	size_t old_count = old ? old->count : 0;
-	bool additions = false; /* there are some, so that a second round is due */
+	int last_round = 0; /* 1: there is something to add */
 
-	for (int adding = 0; adding <= additions; adding++) {
+	for (int adding = 0; adding <= last_round; adding++) {
 		size_t i = 0, j = 0;
 
 		while (i < old_count || j < set->count) {
@@ -64,7 +64,7 @@ static void compare_elements(struct planner *planner, size_t index, const struct
 				continue;
 			}
 			if (order > 0) {
-				additions = true;
+				last_round = 1;
 				if (adding)
 					add_change(planner, true, index, &set->elements[j]);
 				j++;
@@ -73,7 +73,7 @@ static void compare_elements(struct planner *planner, size_t index, const struct
 			renamed = !same_comment(old->elements[i].comment, set->elements[j].comment);
 			set->elements[j].packets = old->elements[i].packets;
 			set->elements[j].bytes = old->elements[i].bytes;
-			additions |= renamed;
+			last_round |= renamed;
 			if (renamed)
 				add_change(planner, adding, index,
 					adding ? &set->elements[j] : &old->elements[i]);
