@@ -832,6 +832,9 @@ int state_parse_journal(struct saved_state *state, const char *data, size_t leng
 		if (!good || state->clock.now < before.clock.now) {
 			state->host_count = before.host_count;
 			state->srv_count = before.srv_count;
+			state->table_count = before.table_count;
+			state->enforced_count = before.enforced_count;
+			state->enforced_table = before.enforced_table;
 			state->clock = before.clock;
 		}
 		if (!good)

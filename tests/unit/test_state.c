@@ -496,6 +496,30 @@ static void test_extreme_numbers(void **state)
 		assert_int_equal(parse_lookup_line(bad[i], &lookup), -EBADMSG);
 }
 
+/* A text of a journal that is refused leaves nothing behind. */
+static void test_refused_journal_changes_nothing(void **state)
+{
+	struct saved_state *saved = NULL;
+	struct text text = {0};
+	size_t line;
+
+	(void)state;
+	text_puts(&text, "sipfence-state 1\ntable sipfence\n");
+	text_printf(&text, "end 1 %016llx\n", (unsigned long long)checksum(text.data, text.length));
+	assert_int_equal(state_parse(text.data, text.length, &saved, &line), 0);
+	text_clear(&text);
+	text_puts(&text, "sipfence-state 1\ntable other\nenforced other 17 5060 5060\n"
+			 "host a.example 0000000000000000 1\nnothing\n");
+	text_printf(&text, "end 4 %016llx\n", (unsigned long long)checksum(text.data, text.length));
+	assert_int_equal(state_parse_journal(saved, text.data, text.length), 0);
+	assert_int_equal(saved->table_count, 1);
+	assert_int_equal(saved->enforced_count, 0);
+	assert_null(saved->enforced_table);
+	assert_int_equal(saved->host_count, 0);
+	state_free(saved);
+	text_free(&text);
+}
+
 /* Of that state and journal, the host of that index. */
 static void assert_known(const struct text *state, const char *journal, size_t length,
 	const struct host *expected, size_t index)
@@ -621,6 +645,7 @@ int main(void)
 		cmocka_unit_test(test_every_damage_is_found),
 		cmocka_unit_test(test_nonsense_is_refused),
 		cmocka_unit_test(test_extreme_numbers),
+		cmocka_unit_test(test_refused_journal_changes_nothing),
 		cmocka_unit_test(test_journal_cut_anywhere),
 		cmocka_unit_test(test_journal_older_than_the_state),
 		cmocka_unit_test(test_journal_of_new_names_and_targets),
