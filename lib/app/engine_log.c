@@ -133,15 +133,15 @@ static const char *type_name(enum family family)
 	return family == FAMILY_IPV4 ? "A" : "AAAA";
 }
 
-struct prior engine_prior(const struct host *host, enum family family)
+void engine_prior(const struct host *host, enum family family, struct prior *ret_prior)
 {
-	struct prior prior = {.count = host->count[family]};
+	size_t count = host->count[family];
 
-	if (prior.count > CONFIG_MAX_ADDRESSES)
-		prior.count = CONFIG_MAX_ADDRESSES;
-	if (prior.count)
-		memcpy(prior.addrs, host->addrs[family], prior.count * sizeof(prior.addrs[0]));
-	return prior;
+	if (count > CONFIG_MAX_ADDRESSES)
+		count = CONFIG_MAX_ADDRESSES;
+	ret_prior->count = count;
+	if (count)
+		memcpy(ret_prior->addrs, host->addrs[family], count * sizeof(ret_prior->addrs[0]));
 }
 
 static const char *leaving_reason(const struct lookup *lookup)

@@ -123,12 +123,13 @@ static void expire_host(struct engine *engine, size_t index)
 {
 	struct host *host = &engine->cycle.roster->hosts[index];
 	struct timing timing = timing_of(engine);
-	struct prior prior[FAMILY_COUNT] = {
-		engine_prior(host, FAMILY_IPV4), engine_prior(host, FAMILY_IPV6)};
+	struct prior prior[FAMILY_COUNT];
 	struct record_host before;
 	struct former former;
 	bool left;
 
+	for (int family = 0; family < FAMILY_COUNT; family++)
+		engine_prior(host, (enum family)family, &prior[family]);
 	record_copy(host, &before);
 	former.count = host_list_addrs(host, former.addrs);
 	left = host_expire(host, &timing, engine->cycle.roster->linger[index], engine->cycle.now);
@@ -370,12 +371,13 @@ static void take_for_host(
 	struct host *host = &cycle->roster->hosts[index];
 	struct answer guarded =
 		answer_guard(answer, &engine->config->guards[host->guard], &cycle->around);
-	struct prior prior = engine_prior(host, family);
+	struct prior prior;
 	bool had_answer = host->lookup[family].good != 0;
 	struct record_host before;
 	struct former former;
 	int changed;
 
+	engine_prior(host, family, &prior);
 	record_copy(host, &before);
 	former.count = host_list_addrs(host, former.addrs);
 	changed =

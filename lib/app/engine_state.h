@@ -162,7 +162,7 @@ struct prior {
 	struct addr addrs[CONFIG_MAX_ADDRESSES];
 	size_t count;
 };
-struct prior engine_prior(const struct host *host, enum family family);
+void engine_prior(const struct host *host, enum family family, struct prior *ret_prior);
 /* The addresses in force are other ones than `prior` now. */
 void engine_log_change(
 	struct engine *engine, size_t host, enum family family, const struct prior *prior);
