@@ -23,8 +23,7 @@
  *    6840, 5.7). Where there is no such server it is answered at once, REASON_NO_TRUSTED, unsent.
  *    The AD bit counts in answers to these questions only.
  *  - No source port serves more than 100 questions. Ids are the kernel's random numbers.
- *  - Truncated answers are asked again over TCP. The process has to ignore SIGPIPE: c-ares writes
- *    to connections that a server may have closed.
+ *  - Truncated answers are asked again over TCP.
  */
 #ifndef SIPFENCE_RESOLVER_H
 #define SIPFENCE_RESOLVER_H
