@@ -281,7 +281,8 @@ static const struct host *find_former(const struct roster *old, const struct con
 	const char *name = host->name;
 	const struct host *found = NULL;
 
-	while (*from < old->host_count && strcmp(old->hosts[*from].name, name) < 0)
+	while (*from < old->host_count &&
+		strcmp(old->hosts[*from].name, name) < 0) /* NOLINT(clang-analyzer-core.*) */
 		++*from;
 	for (size_t i = *from; i < old->host_count && strcmp(old->hosts[i].name, name) == 0; i++) {
 		if (old_config->guards[old->hosts[i].guard].fingerprint == fingerprint)

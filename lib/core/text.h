@@ -25,7 +25,7 @@ bool text_grow(struct text *text, size_t more);
 /* These two are what large outputs are made of, piece by piece: here, so that they cost a copy. */
 static inline void text_write(struct text *text, const void *data, size_t length)
 {
-	bool fits = !text->failed && length < text->capacity - text->length;
+	bool fits = text->data && !text->failed && length < text->capacity - text->length;
 
 	if (!fits && !text_grow(text, length))
 		return;
