@@ -138,12 +138,12 @@ class Terminal:
         os.close(self.follower)
 
     def resize(self, columns, rows, tell=True):
-        fcntl.ioctl(self.leader, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        if tell:
+        if tell:  # before the program knows: its answer belongs to the new screen
             self.read(0)
             alternate = self.screen.alternate
             self.screen = Screen(columns, rows)
             self.screen.alternate = alternate
+        fcntl.ioctl(self.leader, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def read(self, seconds):
         while select.select([self.leader], [], [], seconds)[0]:

@@ -188,7 +188,7 @@ class Screens(Base):
         for key in ("q", "Q", "C-c"):
             with self.subTest(key=key):
                 terminal.type("clear; echo above")
-                terminal.wait(lambda: terminal.lines()[0] == "above")
+                terminal.wait(lambda: terminal.lines()[:2] == ["above", PROMPT.rstrip()])
                 terminal.type("./fence status --watch --interval=60s; echo end=$?")
                 before = ["above", PROMPT + "./fence status --watch --interval=60s; echo end=$?"]
                 terminal.wait(lambda: "q ends" in terminal.text())
