@@ -11,22 +11,20 @@ enum { PERIOD_MS = 5 * 60 * 1000, LONG_PERIOD_MS = 30 * 60 * 1000, MANY = 20000 
 static void read_counters(void *context)
 {
 	struct counting *counting = context;
+	struct traffic *traffic = &counting->traffic;
 
-	counting->known = traffic_look(&counting->traffic, TRAFFIC_LISTED, NULL) == 0;
+	counting->known = traffic_look(traffic, TRAFFIC_LISTED, NULL) == 0 &&
+			  sightings_read(traffic->observed->sets, traffic->observed->set_count,
+				  &counting->fresh) == 0;
+	traffic_clear(traffic);
 	atomic_store(&counting->done, true);
 }
 
 static void end_counting(struct counting *counting)
 {
 	beside_wait(&counting->reader);
-	traffic_clear(&counting->traffic);
+	sightings_clear(&counting->fresh);
 	counting->under_way = false;
-}
-
-/* Short of memory, what was seen before is as good. */
-static void note(struct engine *engine, const struct observed *observed, int64_t at)
-{
-	(void)sightings_note(&engine->sightings, observed->sets, observed->set_count, at);
 }
 
 void engine_note_counters(struct engine *engine, const struct observed *observed)
@@ -34,7 +32,9 @@ void engine_note_counters(struct engine *engine, const struct observed *observed
 	engine->counting.begun_ms = engine->now_ms;
 	/* What is being read is older. */
 	engine->counting.stale = true;
-	note(engine, observed, engine->cycle.clock.now);
+	/* Short of memory, what was seen before is as good. */
+	(void)sightings_note(
+		&engine->sightings, observed->sets, observed->set_count, engine->cycle.clock.now);
 }
 
 void engine_take_counters(struct engine *engine)
@@ -45,7 +45,7 @@ void engine_take_counters(struct engine *engine)
 		return;
 	/* Only people miss it: whatever is wrong with the kernel, a comparison says it. */
 	if (counting->known && !counting->stale)
-		note(engine, counting->traffic.observed, counting->at);
+		sightings_take(&engine->sightings, &counting->fresh, counting->at);
 	end_counting(counting);
 }
 

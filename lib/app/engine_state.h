@@ -85,8 +85,11 @@ struct engine {
 	struct sightings sightings;
 	struct counting {
 		struct beside reader;
-		struct traffic traffic; /* until `done`, the reader's, with `known` */
-		bool known, under_way;
+		/* Until `done` these three are the reader's. */
+		struct traffic traffic;
+		struct sightings fresh;
+		bool known;
+		bool under_way;
 		bool stale; /* meanwhile the table is another one, or all was read */
 		atomic_bool done;
 		int64_t at;	  /* steady seconds: what is read is not older */

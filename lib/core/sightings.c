@@ -93,10 +93,9 @@ static void note_moves(const struct sightings *before, struct sightings *now)
 	}
 }
 
-int sightings_note(
-	struct sightings *sightings, const struct set *sets, size_t set_count, int64_t now)
+int sightings_read(const struct set *sets, size_t set_count, struct sightings *ret_fresh)
 {
-	struct sightings fresh = {.since = sightings->at ? sightings->since : now, .at = now};
+	struct sightings fresh = {0};
 	size_t room = 1;
 
 	for (size_t i = 0; i < set_count; i++)
@@ -117,10 +116,29 @@ int sightings_note(
 		}
 	}
 	fresh.count = join_equal(fresh.list, fresh.count);
-	note_moves(sightings, &fresh);
-	sightings_clear(sightings);
-	*sightings = fresh;
+	*ret_fresh = fresh;
 	return 0;
+}
+
+void sightings_take(struct sightings *sightings, struct sightings *fresh, int64_t now)
+{
+	fresh->since = sightings->at ? sightings->since : now;
+	fresh->at = now;
+	note_moves(sightings, fresh);
+	sightings_clear(sightings);
+	*sightings = *fresh;
+	*fresh = (struct sightings){0};
+}
+
+int sightings_note(
+	struct sightings *sightings, const struct set *sets, size_t set_count, int64_t now)
+{
+	struct sightings fresh;
+	int result = sightings_read(sets, set_count, &fresh);
+
+	if (result == 0)
+		sightings_take(sightings, &fresh, now);
+	return result;
 }
 
 bool sightings_find(const struct sightings *sightings, const struct prefix *prefix,

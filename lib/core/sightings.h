@@ -27,6 +27,10 @@ struct sightings {
 /* Takes in what the elements of hosts and nets count at `now`. -ENOMEM: all is as it was. */
 int sightings_note(
 	struct sightings *sightings, const struct set *sets, size_t set_count, int64_t now);
+/* The same in two steps: the first, which takes as long as there are elements to sort, may be
+ * another thread's; the second only compares. `fresh` is emptied. -ENOMEM. */
+int sightings_read(const struct set *sets, size_t set_count, struct sightings *ret_fresh);
+void sightings_take(struct sightings *sightings, struct sightings *fresh, int64_t now);
 /*
  * Packets of all elements that hold the prefix's first address, at sightings->at. *ret_moved: the
  * first look that found the present count; 0: it has not moved since the first one of all. False:

@@ -59,6 +59,7 @@
  *   kernel closed ERRNO [N]         no socket can be opened
  *   kernel loses-acks N [of-done]   answers to N batches are lost, which took no effect, or did
  *   kernel loses-events             others' changes are not told, only that some were lost
+ *   kernel slow-counters DURATION   that long it takes to read them
  *   packets ADDRESS [udp|tcp PORT] [N]   N packets arrive, for counters; to udp 5060
  *   talker ADDRESS [udp|tcp PORT] [opened-here]   connection tracking knows a flow
  *   own-addresses ADDRESS…          of this machine

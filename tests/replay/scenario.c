@@ -484,6 +484,9 @@ static void do_kernel(struct scenario *scenario)
 		kernel->watch_failures = count_of(scenario, 3, FOR_EVER);
 	} else if (is_word(scenario, 1, "loses-events")) {
 		kernel->loses_events = true;
+	} else if (is_word(scenario, 1, "slow-counters")) {
+		if (!scenario_duration(scenario_word(scenario, 2), &kernel->counters_ms))
+			scenario_nonsense(scenario, "how slow?");
 	} else {
 		scenario_nonsense(scenario, "the kernel does not do that");
 	}

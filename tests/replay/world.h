@@ -49,6 +49,7 @@ struct model_kernel {
 	int lost_acks;
 	bool lost_acks_mean_done; /* the transaction whose ACKs are lost took effect */
 	bool loses_events;
+	int64_t counters_ms; /* that long a reading of them takes that a thread does (beside.h) */
 	world_hook_fn *before_commit; /* once, right before a batch takes effect */
 	void *before_commit_context;
 
@@ -141,16 +142,18 @@ struct fake_disk {
 	uint64_t saves, failed_saves;
 	bool frozen; /* the process is being killed: nothing is written any more */
 	struct disk *first;
-	int disks; /* open ones */
+	int disks;	       /* open ones */
+	struct beside *beside; /* work of the only other thread that is under way; NULL: none */
+	int64_t beside_done_at;
 	disk_queued_fn *queued;
 	disk_done_fn *done;
 	void *context; /* of both */
 };
 
-/* Does the jobs that are done by now. */
+/* Does the jobs that are done by now, and what another thread has done. */
 void fake_disk_work(void);
-/* When the next one is done, in ms since boot; now when a result is to be taken; INT64_MAX: never.
- */
+/* When the next one is done, in ms since boot; now when the disk has a result to be taken;
+ * INT64_MAX: never. */
 int64_t fake_disk_next(void);
 struct fake_file *fake_disk_find(const char *path);
 void fake_disk_write(const char *path, const void *data, size_t length);
