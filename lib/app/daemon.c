@@ -7,6 +7,7 @@
 #include "follow.h"
 #include "hooks.h"
 #include "loop.h"
+#include "metrics_asked.h"
 #include "metrics_file.h"
 #include "news.h"
 #include "notify.h"
@@ -46,7 +47,8 @@ struct daemon {
 	struct news news;
 	struct hooks *hooks; /* NULL: not yet */
 	struct metrics_file *metrics;
-	struct pbx *pbx; /* NULL: not yet */
+	struct metrics_asked *asked; /* NULL: nobody can ask */
+	struct pbx *pbx;	     /* NULL: not yet */
 	struct waiting *waiting;
 	/* What the loop watches of the engine's, and when it was so. */
 	int resolver_fd, kernel_fd;
@@ -219,19 +221,40 @@ static void answer_why(struct daemon *daemon, uint64_t client, const char *what)
 	text_free(&text);
 }
 
-static void answer_metrics(struct daemon *daemon, uint64_t client)
+static void say_ending(struct error *error)
 {
-	struct view view = view_now(daemon);
-	struct text metrics = {0}, text = {0};
+	error_set(error, -ECANCELED, "ask again when it is running", "the daemon is ending");
+}
 
-	if (metrics_make(&view, NULL, view.now.wall, &metrics) < 0)
-		text.failed = true;
+/* A metrics_asked_fn. */
+static void answer_metrics(void *context, uint64_t client, const struct text *metrics)
+{
+	struct daemon *daemon = context;
+	struct error error = {0};
+	struct text text = {0};
+
+	if (!metrics) {
+		say_ending(&error);
+		answer_error(daemon, client, EXIT_CODE_REFUSED, &error);
+		return;
+	}
+	text.failed = metrics->failed;
 	text_puts(&text, "{\"ok\":true,\"metrics\":");
-	control_print_string(&text, text_string(&metrics), metrics.length);
+	control_print_string(&text, text_string(metrics), metrics->length);
 	text_puts(&text, "}");
 	answer_text(daemon, client, &text);
-	text_free(&metrics);
 	text_free(&text);
+}
+
+static void begin_metrics(struct daemon *daemon, uint64_t client)
+{
+	struct view view = view_now(daemon);
+	struct error error = {0};
+
+	if (daemon->asked && metrics_asked_begin(daemon->asked, &view, client) == 0)
+		return;
+	error_no_memory(&error);
+	answer_error(daemon, client, EXIT_CODE_REFUSED, &error);
 }
 
 /* Takes the request over. */
@@ -418,11 +441,6 @@ static void answer_remove(struct daemon *daemon, uint64_t client)
 	daemon->done = true;
 }
 
-static void say_ending(struct error *error)
-{
-	error_set(error, -ECANCELED, "ask again when it is running", "the daemon is ending");
-}
-
 static void take_request(void *context, uint64_t client, const char *line, size_t length)
 {
 	struct daemon *daemon = context;
@@ -449,7 +467,7 @@ static void take_request(void *context, uint64_t client, const char *line, size_
 		answer_reload(daemon, client);
 		break;
 	case CONTROL_METRICS:
-		answer_metrics(daemon, client);
+		begin_metrics(daemon, client);
 		break;
 	case CONTROL_WHY:
 		answer_why(daemon, client, request.what);
@@ -569,6 +587,39 @@ static void open_metrics(struct daemon *daemon)
 
 	if (metrics_file_open(&daemon->metrics, log_event, daemon, &error) < 0)
 		say_error(daemon, "metrics", &error);
+}
+
+static void take_metrics(void *context, int fd, unsigned events)
+{
+	struct daemon *daemon = context;
+	struct view view = view_now(daemon);
+
+	(void)fd;
+	(void)events;
+	metrics_asked_take(daemon->asked, &view);
+}
+
+/* Who asks gets an error then. */
+static void open_asked(struct daemon *daemon)
+{
+	struct error error = {0};
+	int result = metrics_asked_open(&daemon->asked, answer_metrics, daemon, &error);
+
+	if (result == 0 && loop_watch(daemon->loop, metrics_asked_fd(daemon->asked), LOOP_READ,
+				   take_metrics, daemon) < 0) {
+		daemon->asked = metrics_asked_close(daemon->asked);
+		result = error_no_memory(&error);
+	}
+	if (result < 0)
+		say_error(daemon, "metrics", &error);
+}
+
+/* With an answer to each who waits. */
+static void close_asked(struct daemon *daemon)
+{
+	if (daemon->asked)
+		loop_forget(daemon->loop, metrics_asked_fd(daemon->asked));
+	daemon->asked = metrics_asked_close(daemon->asked);
 }
 
 /* The last ones. */
@@ -707,6 +758,7 @@ static void say_goodbye(struct daemon *daemon)
 	struct error error = {0};
 	int64_t end = clock_boot_ms() + LAST_WORDS_MS;
 
+	close_asked(daemon);
 	say_ending(&error);
 	while (daemon->waiting) {
 		struct waiting *waiting = daemon->waiting;
@@ -760,6 +812,7 @@ int daemon_run(const struct daemon_options *options, struct config *config, stru
 		goto out;
 	open_extras(&daemon, clock_boot_ms());
 	open_metrics(&daemon);
+	open_asked(&daemon);
 	begin_pbx(&daemon);
 	watch_engine(&daemon);
 	loop_watch(daemon.loop, engine_network_fd(daemon.engine), LOOP_READ, wake, &daemon);

@@ -514,11 +514,11 @@ class Monitor:
 class Strace:
     """What a running process asks of the kernel: calls() are the lines so far."""
 
-    def __init__(self, host, pid, calls):
+    def __init__(self, host, pid, calls, *options):
         self.file = tempfile.NamedTemporaryFile("r", errors="replace")
         self.child = host.popen(
             ["strace", "-f", "-qq", "-yy", "-o", self.file.name, "-e", "trace=" + ",".join(calls),
-             "-p", str(pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+             *options, "-p", str(pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if not wait_until(lambda: self.tracer(pid) == self.child.pid, 5):
             end(self.child)
             raise unittest.SkipTest("no process can be traced here")

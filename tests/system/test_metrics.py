@@ -11,12 +11,13 @@ import math
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import time
 
 import debian
-from daemon_case import HOME, LAN, NAME, ROGUE
+from daemon_case import HOME, HOME2, LAN, NAME, ROGUE
 from harness import INSIDE, NO_CAPS, PATH, REPO, Strace, main, privileged, wait_until
 from test_status import Base
 
@@ -79,6 +80,69 @@ class MetricsCase(Base):
         result = self.assertCode(self.fence.run("status", "--prometheus", *arguments, **more), code)
         self.assertEqual(result.err, "")
         return self.parse(result.out)
+
+
+class Beside(MetricsCase):
+    """However long the counters take to read: the loop goes on."""
+    needs = (*MetricsCase.needs, "strace")
+
+    def setUp(self):
+        super().setUp()
+        self.loop = self.good()
+        self.threads = self.count_threads()
+
+    def count_threads(self):
+        return len(os.listdir("/proc/%d/task" % self.loop.pid))
+
+    def slow_kernel(self, seconds=0.4):
+        """Each message of a dump comes late; those that answer a change come at once, by recvfrom()."""
+        return Strace(self.pbx, self.loop.pid, ("recvmsg",), "-e",
+                      "inject=recvmsg:delay_enter=%d" % (seconds * 1000000))
+
+    def asking(self):
+        child = self.fence.popen("status", "--prometheus", stdout=subprocess.PIPE, text=True)
+        self.addCleanup(child.kill)
+        self.assertTrue(wait_until(lambda: self.count_threads() > self.threads, 5), "nobody reads beside it")
+        return child
+
+    def test_a_change_does_not_wait_for_who_asks(self):
+        tracer = self.slow_kernel()
+        first = self.asking()
+        self.points(HOME2)
+        self.assertTrue(self.loop.request({"request": "refresh", "names": [NAME]})["ok"])
+        self.assertEqual(self.hosts4(), [HOME2])
+        self.assertIsNone(first.poll(), "the counters were there first")
+        # Who asks meanwhile gets what is counted after that.
+        second = self.fence.popen("status", "--prometheus", stdout=subprocess.PIPE, text=True)
+        self.addCleanup(second.kill)
+        texts = [child.communicate(timeout=60)[0] for child in (first, second)]
+        self.assertEqual([child.returncode for child in (first, second)], [0, 0])
+        for text in texts:
+            self.assertEqual(self.parse(text).of("sipfence_kept_out_sources", service="sip"), 0)
+        read = [line for line in tracer.calls() if "NETLINK:[NETFILTER" in line]
+        self.assertTrue(read)
+        self.assertEqual([line for line in read if int(line.split()[0]) == self.loop.pid], [])
+        self.assertTrue(wait_until(lambda: self.count_threads() == self.threads, 5))
+
+    def test_a_reload_meanwhile(self):
+        """What was read by the former config is no answer."""
+        tracer = self.slow_kernel(0.1)
+        child = self.asking()
+        self.configure("services: {web: {tcp: [80]}}\npeers: {anna: {hosts: [192.0.2.7], services: [web]}}\n")
+        self.assertTrue(self.loop.request({"request": "reload"}, timeout=60)["ok"])
+        tracer.calls()
+        metrics = self.parse(child.communicate(timeout=60)[0])
+        self.assertEqual(metrics.of("sipfence_kept_out_sources", service="web"), 0)
+
+    def test_the_end_meanwhile(self):
+        tracer = self.slow_kernel()
+        child = self.asking()
+        self.loop.send_signal(signal.SIGTERM)
+        self.loop.wait_event("stop")
+        tracer.calls()
+        self.assertEqual(self.loop.wait(60), 0)
+        child.communicate(timeout=60)
+        self.assertEqual(child.returncode, 1)
 
 
 class Prometheus(MetricsCase):
