@@ -55,12 +55,21 @@ static size_t say_binding(const struct asterisk_work *work, const struct asteris
 {
 	const char *id = work->config->owners[binding->extension].id;
 	const char *key = asterisk_setup_key(binding->file);
+	const char *custom =
+		asterisk_conf_custom(work->setup.sources[binding->file].conf, binding->path);
 	char name[ASTERISK_ACL_NAME_SIZE];
 
 	if (binding->bound == ASTERISK_BOUND)
 		return 0;
 	asterisk_acl_name(id, name);
-	if (binding->bound == ASTERISK_NOT_BOUND)
+	if (custom)
+		say_warning(work->invocation,
+			"%s:%zu: [%s] is bound to %s%.200s; FreePBX writes that file anew, so add to "
+			"%s: [%s](+), and below it: %s=%s",
+			binding->path, binding->line, id,
+			binding->other ? "another ACL, " : "no ACL",
+			binding->other ? binding->other : "", custom, id, key, name);
+	else if (binding->bound == ASTERISK_NOT_BOUND)
 		say_warning(work->invocation,
 			"%s:%zu: [%s] is bound to no ACL; add below that line: %s=%s",
 			binding->path, binding->line, id, key, name);
@@ -157,16 +166,28 @@ static size_t say_acl_conf(const struct asterisk_work *work)
 	return said;
 }
 
+/* Whoever is to be bound to an ACL comes after it. */
+static void say_order(const struct asterisk_work *work)
+{
+	const struct asterisk_setup *setup = &work->setup;
+	size_t unbound = 0;
+
+	for (size_t i = 0; i < setup->count; i++)
+		unbound += setup->bindings[i].bound != ASTERISK_BOUND;
+	say_note(work->invocation,
+		"then `sipfence asterisk --write`, until it ends with 0: whoever is bound to an "
+		"ACL that is not there is kept out%s",
+		unbound > 0 ? "; and only then:" : "");
+}
+
 size_t asterisk_say_setup(const struct asterisk_work *work)
 {
 	const struct asterisk_setup *setup = &work->setup;
 	bool chan_sip = false, pjsip = false;
 	size_t said = say_sources(work), lacks = say_acl_conf(work), unbound = 0;
 
-	if (lacks > 0)
-		say_note(work->invocation,
-			"first that, and `sipfence asterisk --write` until it ends with 0: whoever is "
-			"bound to an ACL that is not there is kept out; only then:");
+	if (lacks > 0 && !folder_is_missing(setup->sources[ASTERISK_ACL_CONF].path))
+		say_order(work);
 	for (size_t i = 0; i < setup->count; i++) {
 		const struct asterisk_binding *binding = &setup->bindings[i];
 

@@ -601,8 +601,10 @@ int asterisk_inventory_make(const struct asterisk_conf *const confs[ASTERISK_FIL
 	if (confs[ASTERISK_PJSIP_WIZARD_CONF])
 		read_wizard(
 			&inventory, confs[ASTERISK_PJSIP_WIZARD_CONF], confs[ASTERISK_PJSIP_CONF]);
-	for (int i = 0; i < ASTERISK_FILE_COUNT; i++)
+	for (int i = 0; i < ASTERISK_FILE_COUNT; i++) {
+		inventory.confs[i] = confs[i];
 		inventory.not_followed += confs[i] ? confs[i]->unknown : 0;
+	}
 	if (inventory.failed) {
 		asterisk_inventory_clear(&inventory);
 		return -ENOMEM;
@@ -618,6 +620,17 @@ void asterisk_inventory_clear(struct asterisk_inventory *inventory)
 	free(inventory->ports);
 	arena_free(&inventory->arena);
 	*inventory = (struct asterisk_inventory){0};
+}
+
+const char *asterisk_inventory_custom(const struct asterisk_inventory *inventory, const char *file)
+{
+	const char *custom = NULL;
+
+	for (int i = 0; i < ASTERISK_FILE_COUNT && !custom; i++) {
+		if (inventory->confs[i])
+			custom = asterisk_conf_custom(inventory->confs[i], file);
+	}
+	return custom;
 }
 
 int asterisk_inventory_read(

@@ -62,6 +62,7 @@ struct asterisk_switch {
 
 struct asterisk_inventory {
 	struct arena arena;
+	const struct asterisk_conf *confs[ASTERISK_FILE_COUNT]; /* not owned; that it is made of */
 	struct asterisk_phone *phones;
 	size_t phone_count, phone_capacity;
 	struct asterisk_trunk *trunks; /* distinct by id and host */
@@ -79,6 +80,8 @@ struct asterisk_inventory {
 int asterisk_inventory_make(const struct asterisk_conf *const confs[ASTERISK_FILE_COUNT],
 	struct asterisk_inventory *ret_inventory);
 void asterisk_inventory_clear(struct asterisk_inventory *inventory);
+/* asterisk_conf_custom() of whichever of them it is a file of. */
+const char *asterisk_inventory_custom(const struct asterisk_inventory *inventory, const char *file);
 
 /* The files of Asterisk's configuration folder; what can't be read says so itself. -ENOMEM. */
 int asterisk_inventory_read(

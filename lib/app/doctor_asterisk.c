@@ -14,6 +14,18 @@ static const char *print_place(const char *path, size_t line, char buffer[PLACE_
 	return buffer;
 }
 
+/* Where to write a line for what stands there: not where FreePBX would write over it. */
+static const char *print_way(const struct asterisk_inventory *inventory, const char *path,
+	size_t line, char buffer[PLACE_SIZE])
+{
+	const char *custom = asterisk_inventory_custom(inventory, path);
+
+	if (!custom)
+		return print_place(path, line, buffer);
+	snprintf(buffer, PLACE_SIZE, "%s", custom);
+	return buffer;
+}
+
 /* --- What goes for all callers --- */
 
 static void check_guests(const struct asterisk_inventory *inventory, struct findings *findings)
@@ -30,18 +42,25 @@ static void check_guests(const struct asterisk_inventory *inventory, struct find
 			guests->set ? "chan_sip takes calls of guests (allowguest)"
 				    : "chan_sip takes calls of guests: allowguest is not set, and "
 				      "then it is on",
-			why, guests->set ? "allowguest=no" : "allowguest=no, below [general]",
-			print_place(guests->path, guests->line, place));
+			why,
+			guests->set || asterisk_inventory_custom(inventory, guests->path)
+				? "allowguest=no"
+				: "allowguest=no, below [general]",
+			print_way(inventory, guests->path, guests->line, place));
 	if (inventory->anonymous_path)
 		findings_add_plain(findings, FINDING_PROBLEM, "asterisk-guests",
 			"pjsip takes calls of guests: it has an endpoint [anonymous]", why,
-			"take that endpoint out, unless guests are meant to call",
+			asterisk_inventory_custom(inventory, inventory->anonymous_path)
+				? "in FreePBX's web interface, Asterisk SIP Settings: allow no "
+				  "anonymous calls, unless guests are meant to call"
+				: "take that endpoint out, unless guests are meant to call",
 			print_place(inventory->anonymous_path, inventory->anonymous_line, place));
 	if (reject->known && !reject->on)
 		findings_add_plain(findings, FINDING_PROBLEM, "asterisk-reject",
 			"chan_sip tells a scanner which extensions exist (alwaysauthreject is off)",
 			"A scanner then tries passwords only for those that exist.",
-			"alwaysauthreject=yes", print_place(reject->path, reject->line, place));
+			"alwaysauthreject=yes",
+			print_way(inventory, reject->path, reject->line, place));
 }
 
 static void check_ports(const struct asterisk_inventory *inventory, struct findings *findings)
@@ -60,7 +79,11 @@ static void check_ports(const struct asterisk_inventory *inventory, struct findi
 		findings_add_plain(findings, FINDING_NOTE, "asterisk-port", text_string(&what),
 			"Scanners try that one first: on another port there is less to keep out, but all "
 			"phones have to be changed, too.",
-			"another port in bind, bindport or udpbindaddr, and in `services` here",
+			port->path && asterisk_inventory_custom(inventory, port->path)
+				? "in FreePBX's web interface, Asterisk SIP Settings: another "
+				  "port; and in `services` here"
+				: "another port in bind, bindport or udpbindaddr, and in "
+				  "`services` here",
 			port->path ? print_place(port->path, port->line, place) : "");
 		text_clear(&what);
 	}
@@ -84,9 +107,17 @@ static bool is_remote(const struct owner *owner)
 	return owner->name_count + owner->fixed_count + owner->srv_count > 0;
 }
 
+/* In a file of its own the section has to be named. */
+static void put_section(const struct asterisk_inventory *inventory,
+	const struct asterisk_phone *phone, struct text *text)
+{
+	if (asterisk_inventory_custom(inventory, phone->path))
+		text_printf(text, "[%s](+), and below it: ", phone->id);
+}
+
 /* "deny=0.0.0.0/0.0.0.0, deny=::/0, permit=192.168.10.0/24", each a line of its own. */
-static void put_local_rules(
-	const struct config *config, const struct asterisk_phone *phone, struct text *text)
+static void put_local_rules(const struct config *config, const struct asterisk_inventory *inventory,
+	const struct asterisk_phone *phone, struct text *text)
 {
 	const char *prefix = phone->file == ASTERISK_PJSIP_WIZARD_CONF ? "endpoint/" : "";
 	char buffer[PREFIX_TEXT_SIZE];
@@ -96,16 +127,19 @@ static void put_local_rules(
 		text_puts(text, "list local-subnets in the config first: then run this again");
 		return;
 	}
+	put_section(inventory, phone, text);
 	text_printf(text, "%sdeny=0.0.0.0/0.0.0.0, %sdeny=::/0", prefix, prefix);
 	for (size_t i = 0; i < config->local_subnet_count; i++) {
 		prefix_print(&config->local_subnets[i], buffer);
 		text_printf(text, ", %spermit=%s", prefix, buffer);
 	}
-	text_puts(text, " (a line each, below that one)");
+	text_puts(text, asterisk_inventory_custom(inventory, phone->path)
+				? " (a line each)"
+				: " (a line each, below that one)");
 }
 
-static void check_acl(
-	const struct config *config, const struct asterisk_phone *phone, struct findings *findings)
+static void check_acl(const struct config *config, const struct asterisk_inventory *inventory,
+	const struct asterisk_phone *phone, struct findings *findings)
 {
 	const struct owner *owner = find_extension(config, phone->id);
 	struct text what = {0}, change = {0};
@@ -113,13 +147,13 @@ static void check_acl(
 
 	if (!owner || phone->bound || phone->unregistrable)
 		return;
-	print_place(phone->path, phone->line, place);
+	print_way(inventory, phone->path, phone->line, place);
 	if (!is_remote(owner)) {
 		text_printf(&what,
 			"extension %s is local, and Asterisk lets it in from anywhere: [%s] "
 			"has no deny, permit or acl",
 			phone->id, phone->id);
-		put_local_rules(config, phone, &change);
+		put_local_rules(config, inventory, phone, &change);
 		findings_add_plain(findings, FINDING_PROBLEM, "asterisk-acl", text_string(&what),
 			"Whoever is let in as another extension can register as this one, if the "
 			"password is known.",
@@ -128,6 +162,7 @@ static void check_acl(
 		asterisk_acl_name(phone->id, name);
 		text_printf(&what, "extension %s is bound to no ACL in Asterisk: [%s]", phone->id,
 			phone->id);
+		put_section(inventory, phone, &change);
 		text_printf(&change, "%s=%s (sipfence asterisk --write makes it)",
 			asterisk_setup_key(phone->file), name);
 		findings_add_plain(findings, config->asterisk.acl ? FINDING_PROBLEM : FINDING_NOTE,
@@ -164,9 +199,11 @@ static void put_question(const struct asterisk_phone *phone, struct text *text)
 	}
 }
 
-/* `whole`: all lines of Asterisk's files could be followed. */
-static void check_secret(const struct asterisk_phone *phone, bool whole, struct findings *findings)
+static void check_secret(const struct asterisk_inventory *inventory,
+	const struct asterisk_phone *phone, struct findings *findings)
 {
+	/* All lines of Asterisk's files could be followed. */
+	bool whole = inventory->not_followed == 0;
 	struct text what = {0}, change = {0};
 	bool exposed = phone->open || phone->secret_length == 0;
 	char place[PLACE_SIZE];
@@ -181,7 +218,10 @@ static void check_secret(const struct asterisk_phone *phone, bool whole, struct 
 	else
 		text_printf(&what, "the password of [%s] has %zu character%s", phone->id,
 			phone->secret_length, phone->secret_length == 1 ? "" : "s");
-	if (phone->open)
+	if (asterisk_inventory_custom(inventory, phone->secret_path))
+		text_printf(&change,
+			"in FreePBX's web interface, as the secret of extension %s: ", phone->id);
+	else if (phone->open)
 		put_question(phone, &change);
 	else
 		text_printf(&change, "%s=", phone->secret_key);
@@ -228,10 +268,10 @@ void doctor_asterisk(const struct config *config, const struct asterisk_inventor
 {
 	check_guests(inventory, findings);
 	for (size_t i = 0; i < inventory->phone_count; i++)
-		check_secret(&inventory->phones[i], inventory->not_followed == 0, findings);
+		check_secret(inventory, &inventory->phones[i], findings);
 	say_unseen(inventory, findings);
 	for (size_t i = 0; i < inventory->phone_count; i++)
-		check_acl(config, &inventory->phones[i], findings);
+		check_acl(config, inventory, &inventory->phones[i], findings);
 	check_ports(inventory, findings);
 }
 
@@ -315,6 +355,7 @@ void doctor_asterisk_log(
 	const struct asterisk_conf *logger, const char *path, struct findings *findings)
 {
 	const struct asterisk_section *files = NULL;
+	const char *custom = asterisk_conf_custom(logger, path);
 	char place[PLACE_SIZE];
 
 	for (size_t i = 0; i < logger->count; i++) {
@@ -336,6 +377,10 @@ void doctor_asterisk_log(
 		"Asterisk writes no security log",
 		"Only that log proves who registered from where; the others repeat what the caller "
 		"claims.",
-		"security => security, below [logfiles]; then: asterisk -rx 'logger reload'",
-		files ? place : path);
+		custom ? "security => security; then: asterisk -rx 'logger reload'"
+		       : "security => security, below [logfiles]; then: asterisk -rx 'logger "
+			 "reload'",
+		custom	? custom
+		: files ? place
+			: path);
 }

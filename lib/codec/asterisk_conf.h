@@ -39,8 +39,17 @@ struct asterisk_section {
 	size_t count, capacity;
 };
 
+/* A file that FreePBX writes anew, with all that others have put into it, whenever its settings are
+ * applied; its head says so. */
+struct asterisk_generated {
+	const char *file;
+	const char *custom; /* the path of the one that it includes behind it, for others' lines */
+};
+
 struct asterisk_conf {
 	struct arena arena;
+	struct asterisk_generated *generated;
+	size_t generated_count, generated_capacity;
 	struct asterisk_section *sections; /* in their order; pjsip.conf has several of a name */
 	size_t count, capacity;
 	size_t unknown; /* #exec, includes that could not be read, lines that are none */
@@ -59,6 +68,8 @@ struct asterisk_conf *asterisk_conf_free(struct asterisk_conf *conf); /* returns
 /* The last of that key, which is the one that counts; NULL: it is not set. */
 const struct asterisk_setting *asterisk_conf_get(
 	const struct asterisk_section *section, const char *key);
+/* Where lines for what stands in `file` belong, if FreePBX has generated that; else NULL. */
+const char *asterisk_conf_custom(const struct asterisk_conf *conf, const char *file);
 /* As Asterisk reads them: yes, true, y, t, 1, on. */
 bool asterisk_conf_is_true(const char *value);
 
