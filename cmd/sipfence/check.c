@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "report.h"
+#include "doctor.h"
 #include "privilege.h"
 #include "program.h"
+#include "reading.h"
 #include "words.h"
 
 #include <errno.h>
@@ -95,57 +97,93 @@ static void check_hook(const struct invocation *invocation, const struct config 
 	text_free(&text);
 }
 
-int command_check(const struct invocation *invocation)
+/* What root reads the daemon may not, and finds it out at the next reload. */
+static void check_modes(const struct invocation *invocation, const struct config *config,
+	const struct reading *reading)
 {
-	struct config *config = NULL;
-	struct geo *geo = NULL;
+	const struct doctor_request request = {
+		.config = config,
+		.config_paths = (const char *const *)reading->paths,
+		.config_path_count = reading->count,
+		.run_dir = invocation->run_dir,
+	};
+	struct findings findings = {0};
+	struct text text = {0};
+
+	if (geteuid() == 0 && doctor_examine_config(&request, &findings) < 0)
+		say_warning(invocation, "out of memory: who may read the config was not checked");
+	for (size_t i = 0; i < findings.count; i++) {
+		const struct finding *finding = &findings.list[i];
+
+		text_escaped(&text, finding->what, strlen(finding->what));
+		text_puts(&text, ": ");
+		text_escaped(&text, finding->change, strlen(finding->change));
+		say_warning(invocation, "%s", text_string(&text));
+		text_clear(&text);
+	}
+	text_free(&text);
+	findings_clear(&findings);
+}
+
+static void print_summary(const struct config *config, const struct summary *summary)
+{
+	struct text path = {0};
+
+	text_escaped(&path, config->path, strlen(config->path));
+	printf("%s is good: mode %s\n", text_string(&path), config_mode_name(config));
+	printf("%zu remote and %zu local extensions, %zu peer%s; %zu name%s to resolve, "
+	       "%zu fixed %s, %zu local subnet%s\n",
+		summary->remote, summary->local, summary->peers,
+		words_plural((int64_t)summary->peers), summary->names,
+		words_plural((int64_t)summary->names), summary->fixed,
+		summary->fixed == 1 ? "address or prefix" : "addresses and prefixes",
+		config->local_subnet_count, words_plural((int64_t)config->local_subnet_count));
+	print_services(config);
+	text_free(&path);
+}
+
+static int check(const struct invocation *invocation, const struct config *config,
+	const struct reading *reading)
+{
+	struct summary summary = summarise(config);
 	struct privilege_user user;
 	struct error error = {0};
-	struct summary summary;
-	int result = load_config(invocation, &config);
+	struct geo *geo = NULL;
 
 	/* Only a name that nobody has is the config's fault. */
-	if (result == EXIT_DONE && privilege_find(config->user, &user, &error) == -ENOENT) {
+	if (privilege_find(config->user, &user, &error) == -ENOENT) {
 		say_error(invocation, &error);
-		config_free(config);
 		return EXIT_USAGE;
 	}
-	if (result != EXIT_DONE)
-		return result;
 	error = (struct error){0};
-	summary = summarise(config);
 	check_hook(invocation, config);
+	check_modes(invocation, config, reading);
 	/* No fault of the config, but its guards would refuse to decide. */
 	if (geo_open(config, &geo) < 0) {
 		error_no_memory(&error);
 		say_error(invocation, &error);
-		config_free(config);
 		return EXIT_REFUSED;
 	}
 	geo_look(geo);
 	report_databases(invocation, geo);
 	geo_free(geo);
-	if (invocation->json) {
-		if (print_json(config, &summary) < 0) {
-			say_warning(invocation, "out of memory: the JSON document is missing");
-			result = EXIT_REFUSED;
-		}
-	} else if (invocation->verbosity >= 0) {
-		struct text path = {0};
+	if (!invocation->json && invocation->verbosity >= 0)
+		print_summary(config, &summary);
+	if (!invocation->json || print_json(config, &summary) == 0)
+		return EXIT_DONE;
+	say_warning(invocation, "out of memory: the JSON document is missing");
+	return EXIT_REFUSED;
+}
 
-		text_escaped(&path, config->path, strlen(config->path));
-		printf("%s is good: mode %s\n", text_string(&path), config_mode_name(config));
-		printf("%zu remote and %zu local extensions, %zu peer%s; %zu name%s to resolve, "
-		       "%zu fixed %s, %zu local subnet%s\n",
-			summary.remote, summary.local, summary.peers,
-			words_plural((int64_t)summary.peers), summary.names,
-			words_plural((int64_t)summary.names), summary.fixed,
-			summary.fixed == 1 ? "address or prefix" : "addresses and prefixes",
-			config->local_subnet_count,
-			words_plural((int64_t)config->local_subnet_count));
-		print_services(config);
-		text_free(&path);
-	}
+int command_check(const struct invocation *invocation)
+{
+	struct reading reading = {0};
+	struct config *config = NULL;
+	int code = reading_load(invocation, &config, &reading);
+
+	if (code == EXIT_DONE)
+		code = check(invocation, config, &reading);
 	config_free(config);
-	return result;
+	reading_clear(&reading);
+	return code;
 }

@@ -2,9 +2,8 @@
 #include "doctor.h"
 #include "client.h"
 #include "command.h"
-#include "config_yaml.h"
-#include "files.h"
 #include "json_put.h"
+#include "reading.h"
 #include "words.h"
 
 #include <errno.h>
@@ -12,51 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-/* The config, and which files it is made of. */
-struct reading {
-	char **paths;
-	size_t count;
-};
-
-/* A config_read_fn. */
-static int read_and_note(void *context, const char *base, const char *pattern,
-	struct config_source **ret_sources, size_t *ret_count, struct error *error)
-{
-	struct reading *reading = context;
-	struct config_source *sources = NULL;
-	size_t count = 0;
-	int result = files_read_config(NULL, base, pattern, &sources, &count, error);
-	char **grown;
-
-	if (result < 0)
-		return result;
-	grown = reallocarray(reading->paths, reading->count + count + 1, sizeof(*grown));
-	if (grown)
-		reading->paths = grown;
-	for (size_t i = 0; grown && i < count; i++) {
-		char *path = strdup(sources[i].path);
-
-		if (!path)
-			grown = NULL;
-		else
-			reading->paths[reading->count++] = path;
-	}
-	if (!grown) {
-		config_sources_free(sources, count);
-		return error_no_memory(error);
-	}
-	*ret_sources = sources;
-	*ret_count = count;
-	return 0;
-}
-
-static void clear_reading(struct reading *reading)
-{
-	for (size_t i = 0; i < reading->count; i++)
-		free(reading->paths[i]);
-	free(reading->paths);
-}
 
 /* --- For people --- */
 
@@ -227,19 +181,14 @@ int command_doctor(const struct invocation *invocation)
 {
 	struct reading reading = {0};
 	struct config *config = NULL;
-	struct text messages = {0};
 	int code;
 
 	if (!has_config(invocation))
 		return EXIT_USAGE;
-	code = say_config(invocation,
-		config_yaml_parse(
-			invocation->config_path, read_and_note, &reading, &config, &messages),
-		&messages);
-	text_free(&messages);
+	code = reading_load(invocation, &config, &reading);
 	if (code == EXIT_DONE)
 		code = examine(invocation, config, &reading);
 	config_free(config);
-	clear_reading(&reading);
+	reading_clear(&reading);
 	return code;
 }

@@ -35,6 +35,9 @@ struct doctor_request {
 int doctor_examine(
 	const struct doctor_request *request, struct findings *findings, struct error *error);
 
+/* "config-mode" alone. -ENOMEM. */
+int doctor_examine_config(const struct doctor_request *request, struct findings *findings);
+
 /* --- The network (doctor_network.c) --- */
 
 /* "listener". `inventory` NULL: Asterisk's files were not read. */

@@ -22,7 +22,7 @@ enum { GROUPS_MAX = 1024 };
 
 /* --- The daemon --- */
 
-static void find_daemon(const char *run_dir, struct doctor_keeper *keeper)
+void doctor_find_daemon(const char *run_dir, struct doctor_keeper *keeper)
 {
 	struct ucred peer = {0};
 	socklen_t size = sizeof(peer);
@@ -116,7 +116,7 @@ void doctor_find_keeper(const struct doctor_request *request, struct doctor_keep
 	char path[PATH_MAX];
 	struct stat status;
 
-	find_daemon(request->run_dir, keeper);
+	doctor_find_daemon(request->run_dir, keeper);
 	keeper->config_changed = keeper->daemon == DOCTOR_DAEMON_RUNS && is_config_changed(request);
 	keeper->scheduled = is_scheduled();
 	if (snprintf(path, sizeof(path), "%s/state", request->state_dir) >= (int)sizeof(path))

@@ -105,25 +105,46 @@ static bool find_blocked(
 	return false;
 }
 
+static void look_at_config(const struct doctor_request *request, const struct doctor_user *user,
+	struct findings *findings)
+{
+	char blocked[PATH_MAX];
+	struct stat status;
+
+	for (size_t i = 0; i < request->config_path_count; i++) {
+		const char *path = request->config_paths[i];
+		bool is_blocked = find_blocked(path, user, blocked);
+
+		if (stat(path, &status) == 0)
+			doctor_config_file(
+				path, &status, is_blocked ? blocked : NULL, user, findings);
+	}
+}
+
+int doctor_examine_config(const struct doctor_request *request, struct findings *findings)
+{
+	struct doctor_keeper keeper = {0};
+	struct doctor_user user;
+
+	doctor_find_daemon(request->run_dir, &keeper);
+	if (doctor_find_user(request->config, &keeper, &user) < 0)
+		return -ENOMEM;
+	look_at_config(request, &user, findings);
+	doctor_user_clear(&user);
+	return findings->failed ? -ENOMEM : 0;
+}
+
 void doctor_look_at_modes(struct examination *all)
 {
 	const struct doctor_request *request = all->request;
 	struct doctor_user user;
-	char blocked[PATH_MAX];
 	struct stat status;
 
 	if (doctor_find_user(all->config, &all->keeper, &user) < 0) {
 		all->findings->failed = true;
 		return;
 	}
-	for (size_t i = 0; i < request->config_path_count; i++) {
-		const char *path = request->config_paths[i];
-		bool is_blocked = find_blocked(path, &user, blocked);
-
-		if (stat(path, &status) == 0)
-			doctor_config_file(
-				path, &status, is_blocked ? blocked : NULL, &user, all->findings);
-	}
+	look_at_config(request, &user, all->findings);
 	if (stat(request->state_dir, &status) == 0)
 		doctor_folder(request->state_dir, &status, true, &user, all->findings);
 	if (stat(request->run_dir, &status) == 0)

@@ -47,7 +47,9 @@ size_t doctor_list_servers(
  * asked. -ENOMEM or the like. */
 int doctor_probe_servers(const struct config *config, struct doctor_server *servers, size_t count);
 
-/* Is there a daemon, whom does it run as, and by which config? Begin with a zeroed struct. */
+/* Is there a daemon, and whom does it run as? Begin with a zeroed struct. */
+void doctor_find_daemon(const char *run_dir, struct doctor_keeper *keeper);
+/* That, and by which config does it run? */
 void doctor_find_keeper(const struct doctor_request *request, struct doctor_keeper *ret_keeper);
 /* Whom the daemon is or will be. doctor_user_clear() it. -ENOMEM. */
 int doctor_find_user(const struct config *config, const struct doctor_keeper *keeper,
