@@ -168,16 +168,32 @@ static void put_options(const struct invocation *invocation, struct text *text)
 		put_option("--run-dir", invocation->run_dir, text);
 }
 
+/* "3 extensions", "no extension" */
+static void put_count(size_t count, const char *what, struct text *text)
+{
+	if (count == 0)
+		text_printf(text, "no %s", what);
+	else
+		text_printf(text, "%zu %s%s", count, what, words_plural((int64_t)count));
+}
+
 static void print_counts(const struct init *init)
 {
 	const struct first_config_counts *counts = &init->counts;
+	struct text found = {0};
 
-	printf("%s was written: %zu extension%s, %zu local subnet%s, %zu trunk%s in comments; "
-	       "mode monitor\n",
-		init->invocation->config_path, counts->extensions,
-		words_plural((int64_t)counts->extensions), counts->subnets,
-		words_plural((int64_t)counts->subnets), counts->peers,
-		words_plural((int64_t)counts->peers));
+	put_count(counts->extensions, "extension", &found);
+	text_puts(&found, ", ");
+	put_count(counts->subnets, "local subnet", &found);
+	printf("%s was written: %s; mode monitor\n", init->invocation->config_path,
+		text_string(&found));
+	text_free(&found);
+	if (counts->peers == 1)
+		printf("1 trunk stands there in a comment: take away its # if it is right\n");
+	else if (counts->peers > 1)
+		printf("%zu trunks stand there in comments: take away the # of those that are "
+		       "right\n",
+			counts->peers);
 	if (counts->left_out > 0)
 		printf("%zu extension%s left out: letters, digits and ._+-*#@!~ are allowed\n",
 			counts->left_out, counts->left_out == 1 ? " was" : "s were");
@@ -193,6 +209,8 @@ static void print_steps(const struct init *init)
 	print_counts(init);
 	printf("\nNext:\n"
 	       "  1. edit it: the names of the remote phones, your subnets, your trunks\n");
+	if (init->counts.extensions == 0)
+		printf("     No extension was found: put yours in the place of `example`.\n");
 	if (init->counts.subnets == 0)
 		printf("     This machine is in no private network that desk phones could be in: until "
 		       "local-subnets\n"

@@ -34,7 +34,8 @@ enum {
 	GAP = 2,	       /* between columns */
 	NO_LIMIT = 1 << 20,    /* columns of something that is no terminal */
 	NARROWEST = 20,	       /* below it a terminal's width is not believed */
-	NARROW_HOST = 12,      /* what a column is cut to at most */
+	SHORT_HOST = 16,       /* still says whose it is: NEXT goes first */
+	LONG_HOST = 24,	       /* what a column is cut to at most */
 	NARROW_ADDRESSES = 19, /* an IPv4 address and the number of the others */
 	NARROWEST_ADDRESSES = 16,
 	NARROWEST_HOST = 10,
@@ -294,12 +295,9 @@ static void shrink(struct table *table, enum column column, size_t least)
 		table->widths[column] - least > surplus ? table->widths[column] - surplus : least;
 }
 
-/* What doesn't fit: first long texts are cut, then what can be asked for at any time goes. */
-static void fit(struct table *table)
+/* As wide as what stands in them. */
+static void measure(struct table *table)
 {
-	static const enum column spare[] = {COLUMN_NEXT, COLUMN_AGE, COLUMN_PACKETS, COLUMN_LAST};
-	size_t owner, state;
-
 	for (int column = 0; column < COLUMNS; column++) {
 		size_t widest = 0;
 
@@ -316,11 +314,30 @@ static void fit(struct table *table)
 	}
 	if (table->terminal == NO_LIMIT && table->widths[COLUMN_ADDRESSES] > WIDE_ADDRESSES)
 		table->widths[COLUMN_ADDRESSES] = WIDE_ADDRESSES;
+}
+
+static void cut_texts(struct table *table)
+{
 	shrink(table, COLUMN_ADDRESSES, 2 * NARROW_ADDRESSES);
-	shrink(table, COLUMN_HOST, 2 * NARROW_HOST);
+	shrink(table, COLUMN_HOST, LONG_HOST);
 	shrink(table, COLUMN_ADDRESSES, NARROW_ADDRESSES);
-	shrink(table, COLUMN_HOST, NARROW_HOST);
+	shrink(table, COLUMN_HOST, SHORT_HOST);
 	shrink(table, COLUMN_ADDRESSES, NARROWEST_ADDRESSES);
+}
+
+/* What doesn't fit: first long texts are cut, then what can be asked for at any time goes. */
+static void fit(struct table *table)
+{
+	static const enum column spare[] = {COLUMN_AGE, COLUMN_PACKETS, COLUMN_LAST};
+	size_t owner, state;
+
+	measure(table);
+	cut_texts(table);
+	if (total_width(table) > table->terminal) {
+		measure(table);
+		table->widths[COLUMN_NEXT] = 0;
+		cut_texts(table);
+	}
 	shrink(table, COLUMN_HOST, NARROWEST_HOST);
 	for (size_t i = 0; i < sizeof(spare) / sizeof(spare[0]); i++) {
 		if (total_width(table) > table->terminal)

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -183,48 +184,79 @@ static bool has_hosts(const struct owner *owner)
 	return owner->name_count + owner->srv_count + owner->fixed_count > 0;
 }
 
-static void warn_of_services(struct build *build)
+/* Of extensions that come from the local subnets, where there are none. */
+static const struct draft_owner *first_stray(const struct build *build, size_t *ret_count)
 {
-	const struct config *config = build->config;
-	uint32_t passed = 0;
+	const struct owner_list *list = &build->owners[OWNER_EXTENSION];
+	const struct draft_owner *first = NULL;
+
+	*ret_count = 0;
+	for (size_t i = 0; i < list->count && build->config->local_subnet_count == 0; i++) {
+		if (!list->items[i].owner.local)
+			continue;
+		first = first ? first : &list->items[i];
+		++*ret_count;
+	}
+	return first;
+}
+
+/* Bit i: somebody may reach config->services[i]. */
+static uint32_t services_in_use(const struct config *config)
+{
+	uint32_t used = 0;
 
 	for (size_t i = 0; i < config->owner_count; i++)
 		if (has_hosts(&config->owners[i]))
-			passed |= config->owners[i].services;
+			used |= config->owners[i].services;
+	for (size_t i = 0; i < config->service_count; i++)
+		if (config->services[i].local && config->local_subnet_count > 0)
+			used |= 1U << i;
+	return used;
+}
+
+/* Of one that the text does not name warn_of_locals() tells, if it can. */
+static void warn_of_services(struct build *build)
+{
+	const struct config *config = build->config;
+	uint32_t used = services_in_use(config);
+	size_t strays;
+	bool told = first_stray(build, &strays) != NULL;
+
 	for (size_t i = 0; i < config->service_count; i++) {
-		const struct service *service = &config->services[i];
 		struct place place = build->service_places[i];
-		if ((passed >> i & 1) || (service->local && config->local_subnet_count > 0))
+
+		if (used >> i & 1 || (!place.line && told))
 			continue;
 		if (!place.line)
 			place = (struct place){0, 1, 1};
 		report_warning(&build->report, place,
 			"nobody may reach service \"%s\": no extension, no peer, no local subnet",
-			service->name);
+			config->services[i].name);
 	}
 }
 
 static void warn_of_locals(struct build *build)
 {
-	const struct owner_list *list = &build->owners[OWNER_EXTENSION];
-	const struct draft_owner *first = NULL;
-	size_t count = 0;
+	const struct config *config = build->config;
+	const char *shut = NULL;
+	char more[48] = "";
+	size_t count;
+	const struct draft_owner *first = first_stray(build, &count);
+	uint32_t used;
 
-	for (size_t i = 0; i < list->count && build->config->local_subnet_count == 0; i++) {
-		if (!list->items[i].owner.local)
-			continue;
-		first = first ? first : &list->items[i];
-		count++;
+	if (!first)
+		return;
+	used = services_in_use(config);
+	for (size_t i = 0; i < config->service_count && !shut; i++) {
+		if (!build->service_places[i].line && !(used >> i & 1))
+			shut = config->services[i].name;
 	}
-	if (count == 1)
-		report_warning(&build->report, first->place,
-			"extension \"%s\" is local, but there are no \"local-subnets\"",
-			first->owner.id);
-	else if (count > 1)
-		report_warning(&build->report, first->place,
-			"extension \"%s\" and %zu more are local, but there are no "
-			"\"local-subnets\"",
-			first->owner.id, count - 1);
+	if (count > 1)
+		snprintf(more, sizeof(more), " and %zu more", count - 1);
+	report_warning(&build->report, first->place,
+		"extension \"%s\"%s %s local, but there are no \"local-subnets\"%s%s%s",
+		first->owner.id, more, count > 1 ? "are" : "is",
+		shut ? ": nobody may reach service \"" : "", shut ? shut : "", shut ? "\"" : "");
 }
 
 /* Which servers resolv.conf names is known when they are asked. */

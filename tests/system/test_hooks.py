@@ -667,6 +667,10 @@ class Example(HookCase):
                 (None, {"event": "change", "old": HOME, "new": HOME2, "type": "A", **who}),
                 ("extension 21 (%s): no A address any more" % NAME,
                  {"event": "change", "old": HOME, "new": "-", "type": "A", **who}),
+                # A fixed address has no name, and no type of record.
+                ("extension 21: %s may not pass any more" % HOME,
+                 {"event": "change", "old": HOME, "new": "-", "extension": "21",
+                  "reason": "no longer in the config"}),
                 ("extension 21 (%s): held" % NAME, {"event": "state", "state": "held", **who}),
                 ("extension 21 (%s): well again" % NAME,
                  {"event": "state", "state": "fresh", **who}),

@@ -143,6 +143,12 @@ class Found(Case):
         for secret in ("ONLYFORASTERISK", "topsecret", "pa@ss", "2345"):
             self.assertNotIn(secret, self.text + self.result.out + self.result.err)
 
+    def test_what_was_found_is_summed_up(self):
+        self.assertEqual(self.result.out.splitlines()[:3], [
+            self.path() + " was written: 6 extensions, 2 local subnets; mode monitor",
+            "4 trunks stand there in comments: take away the # of those that are right",
+            "1 extension was left out: letters, digits and ._+-*#@!~ are allowed"])
+
     def test_trunks_are_proposed_in_comments(self):
         self.assertNotIn("peers", self.config)
         lines = [line[1:] for line in self.text.splitlines()
@@ -225,11 +231,16 @@ class Machine(Case):
         path = self.path()
         self.fence.host = self.net.rogue
         result = self.assertCode(self.init(), 0)
-        self.assertIn("0 local subnets", result.out)
+        self.assertIn("no local subnet; mode monitor\n\nNext:", result.out)
         self.assertIn("This machine is in no private network", result.out)
         self.assertNotIn("local-subnets", yaml.load(self.load(), yaml.BaseLoader))
         checked = self.assertCode(self.check(path), 0)
         self.assertIn("nobody may reach service", checked.err)
+        self.assertEqual(checked.err.count("warning"), 1, checked.err)
+        if not os.path.exists("/etc/asterisk"):
+            self.assertIn("was written: no extension, no local subnet;", result.out)
+            self.assertIn("No extension was found: put yours in the place of `example`", result.out)
+            self.assertIn('"example" is local', checked.err)
 
     def test_containers_and_providers_are_in_comments(self):
         pbx = self.net.pbx

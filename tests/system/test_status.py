@@ -359,6 +359,22 @@ class Terminal(Base):
             self.assertIn(title, table[0], shown)
         self.assertRegex(row(shown, "extension 21"), r" 2001:db[0-9a-f:]*\.\.[0-9a-f:]*1234 +fresh")
 
+    def test_a_name_is_worth_more_than_the_next_question(self):
+        """Ten letters of a name tell nobody whose it is."""
+        name = "phone-of-alice.ddns.example"
+        self.points(HOME, name=name)
+        self.configure(extensions="4021: %s, 4022: %s" % (name, name))
+        self.settled(self.daemon(), 1)
+        for columns, shortest, there in ((120, 24, True), (80, 17, False)):
+            with self.subTest(columns=columns):
+                _, shown = on_terminal(self.fence, columns, "--color=never", "status")
+                table = self.table(shown)
+                self.assertLessEqual(max(len(line) for line in table), columns, shown)
+                self.assertGreaterEqual(len(re.search(r"\S+\.example", shown).group()), shortest, shown)
+                self.assertEqual("NEXT" in table[0], there, shown)
+                for title in ("AGE", "PACKETS", "LAST"):
+                    self.assertIn(title, table[0], shown)
+
     def test_no_terminal_no_limit(self):
         self.mixed()
         result = self.fence.run("status", env={"COLUMNS": "30"})

@@ -13,6 +13,7 @@ from daemon_case import HOME, HOME2, ROGUE, DaemonCase
 from harness import PATH, REPO, SIPFENCE, main, privileged, sanitized, wait_until
 
 UNITS = os.path.join(REPO, "examples/systemd")
+EDGE = os.path.join(REPO, "examples/fleet/edge")
 NAMES = ("sipfence.service", "sipfence-sync.service", "sipfence-sync.timer")
 
 
@@ -66,6 +67,23 @@ class Units(DaemonCase):
         with open(paths[0], "a") as file:
             file.write("[Service]\nProtectSistem=strict\n")
         self.assertIn("ProtectSistem", analyze("verify", "--man=no", paths[0]).stdout)
+
+    def test_the_unit_that_follows_a_zone(self):
+        self.needs_analyze()
+        name, program = "sipfence-follow.service", "/usr/local/sbin/follow-zone"
+        with open(os.path.join(EDGE, name)) as file:
+            unit = file.read()
+        self.assertIn("ExecStart=%s " % program, unit)
+        path = os.path.join(self.directory, name)
+        with open(path, "w") as file:
+            file.write(unit.replace(program, os.path.join(EDGE, "follow-zone")))
+        done = analyze("verify", "--man=no", path, *self.staged(self.directory)[:1])
+        about = [line for line in done.stdout.splitlines() if "sipfence" in line]
+        self.assertEqual((done.returncode, about), (0, []), done.stdout)
+        # And it would say so otherwise.
+        with open(path, "a") as file:
+            file.write("[Service]\nRestart=sometimes\n")
+        self.assertIn("sometimes", analyze("verify", "--man=no", path).stdout)
 
     def test_exposure(self):
         self.needs_analyze()

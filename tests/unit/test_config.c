@@ -1608,6 +1608,11 @@ static void test_warnings(void **state)
 		"\"local-subnets\"\n"
 		"extensions: {20: a.b, 21: local, 22: local, 23: local}\n"
 		"                      ^\n");
+	/* Both are one and the same. */
+	expect_warning("# A comment.\nextensions: {21: local}\n",
+		"t.yaml:2:14: warning: extension \"21\" is local, but there are no "
+		"\"local-subnets\": nobody may reach service \"sip\"\n"
+		"extensions: {21: local}\n             ^\n");
 	expect_warning("services: {web: {tcp: 80}}\nlocal-subnets: 10.0.0.0/8\n"
 		       "local-services: web\n",
 		"t.yaml:1:1: warning: nobody may reach service \"sip\": no extension, no peer, no "
