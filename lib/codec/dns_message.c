@@ -158,9 +158,12 @@ static bool name_is(const struct message *message, size_t *at, const char *text)
 		if (!label || label > LABEL_MAX || label + 1 >= message->length - position ||
 			bytes[position++] != label)
 			return false;
-		for (size_t i = 0; i < label; i++)
-			if (lower(bytes[position++]) != lower((uint8_t)*text++))
+		for (size_t i = 0; i < label; i++, position++, text++) {
+			/* What was asked comes back as it was. */
+			if (bytes[position] != (uint8_t)*text &&
+				lower(bytes[position]) != lower((uint8_t)*text))
 				return false;
+		}
 		if (*text == '.')
 			text++;
 	}

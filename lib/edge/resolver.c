@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -371,7 +372,7 @@ static void on_socket_state(void *context, ares_socket_t fd, int readable, int w
 static ares_socket_t socket_open(int domain, int type, int protocol, void *context)
 {
 	const struct resolver *r = ((const struct channel *)context)->resolver;
-	int size = PORT_QUESTIONS * ANSWER_MEMORY;
+	int size = PORT_QUESTIONS * ANSWER_MEMORY, one = 1;
 	int fd = socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 
 	/* Room for an answer to every question that this port may ask; the kernel's default does
@@ -379,6 +380,9 @@ static ares_socket_t socket_open(int domain, int type, int protocol, void *conte
 	if (fd >= 0 && type == SOCK_DGRAM && r->queue.count + r->stats.in_flight > FEW_QUESTIONS &&
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	/* A question does not wait until the one before has been acknowledged. */
+	if (fd >= 0 && type == SOCK_STREAM)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	return fd;
 }
 
@@ -402,12 +406,15 @@ static ares_ssize_t socket_receive(ares_socket_t fd, void *data, size_t size, in
 	return recvfrom(fd, data, size, flags, from, from_size);
 }
 
-/* UDP has one piece. Of several for TCP, the next ones follow when this one is gone. */
 static ares_ssize_t socket_send(
 	ares_socket_t fd, const struct iovec *pieces, int count, void *context)
 {
+	struct msghdr message = {.msg_iov = (struct iovec *)pieces, .msg_iovlen = (size_t)count};
+
 	(void)context;
-	return count ? send(fd, pieces->iov_base, pieces->iov_len, MSG_NOSIGNAL) : 0;
+	/* The cheaper call for UDP, which has one piece. */
+	return count == 1 ? send(fd, pieces->iov_base, pieces->iov_len, MSG_NOSIGNAL)
+			  : sendmsg(fd, &message, MSG_NOSIGNAL);
 }
 
 static const struct ares_socket_functions socket_functions = {
@@ -813,8 +820,9 @@ static int draw_id(struct resolver *r, uint16_t *ret_id)
 	return 0;
 }
 
-static int question_send(struct resolver *r, struct question *question, int64_t now)
+static int question_send(struct resolver *r, struct question *question, int64_t now_us)
 {
+	int64_t now = now_us / 1000;
 	struct channel *channel;
 	struct attempt *attempt = attempt_free(question);
 	uint16_t id = 0;
@@ -835,7 +843,7 @@ static int question_send(struct resolver *r, struct question *question, int64_t 
 	*attempt = (struct attempt){
 		.question = question,
 		.channel = channel,
-		.sent = clock_us(),
+		.sent = now_us,
 		.first = first,
 	};
 	if (!channel->under_way++) {
@@ -860,7 +868,7 @@ static int question_send(struct resolver *r, struct question *question, int64_t 
 	return 0;
 }
 
-static int send_again(struct resolver *r)
+static int send_again(struct resolver *r, int64_t now_us)
 {
 	/* Those that come back at once wait for the next dispatch, so that time goes on. */
 	struct question *question;
@@ -874,7 +882,7 @@ static int send_again(struct resolver *r)
 			question_release(r, question);
 			continue;
 		}
-		int result = question_send(r, question, clock_ms());
+		int result = question_send(r, question, now_us);
 		if (result) {
 			ask_again(r, question, false);
 			return result;
@@ -892,13 +900,13 @@ static bool may_send(const struct resolver *r)
 static int send_queued(struct resolver *r)
 {
 	static const struct queued root = {.name = ".", .type = TYPE_NS};
-	int result = send_again(r);
+	int result = r->again_first ? send_again(r, clock_us()) : 0;
 
 	while (!result && may_send(r)) {
 		struct question *question = question_new(r);
 		if (!question)
 			return -ENOMEM;
-		int64_t now = clock_ms();
+		int64_t now_us = clock_us(), now = now_us / 1000;
 		struct course_pick pick = course_pick(&r->course, r->queue.count, now);
 		struct queued item = pick.root ? root : queue_take(&r->queue, pick.index);
 		question->name = item.name;
@@ -914,7 +922,7 @@ static int send_queued(struct resolver *r)
 		if (++r->stats.in_flight > r->stats.in_flight_peak)
 			r->stats.in_flight_peak = r->stats.in_flight;
 		ask_again(r, question, false);
-		result = send_again(r);
+		result = send_again(r, now_us);
 	}
 	return result;
 }
