@@ -7,14 +7,27 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
-static const char first_line[] = "sipfence-state 1\n";
+static const char first_line[] = "sipfence-state 2\n";
+static const char former_first_line[] = "sipfence-state 1\n"; /* as long */
 static const char validated_word[] = " validated"; /* at the end of its line, with the blank */
 
+static bool is_former(const char *data, size_t length)
+{
+	size_t size = sizeof(former_first_line) - 1;
+
+	return length >= size && memcmp(data, former_first_line, size) == 0;
+}
+
+/* XXH3; of version 1 it was FNV-1a. */
 static uint64_t checksum(const char *data, size_t length)
 {
 	uint64_t hash = 0xcbf29ce484222325;
 
+	if (!is_former(data, length))
+		return XXH3_64bits(data, length);
 	for (size_t i = 0; i < length; i++)
 		hash = (hash ^ (uint8_t)data[i]) * 0x100000001b3;
 	return hash;
@@ -88,7 +101,7 @@ static bool is_blank(const struct lookup *lookup)
 	return !lookup->asked && !lookup->good && !lookup->none;
 }
 
-/* A state without any is one that older versions read, too. */
+/* Most names have none: no line then. */
 static size_t print_changes(const struct changes *changes, int64_t now, struct text *text)
 {
 	uint32_t recent = changes_within(changes, now);
@@ -752,7 +765,8 @@ static bool parse_text(struct parser *parser, const char *data, size_t length, s
 {
 	size_t body, at = sizeof(first_line) - 1, lines = 1;
 	uint64_t counted = 0;
-	bool good = length >= at && memcmp(data, first_line, at) == 0 &&
+	bool good = length >= at &&
+		    (memcmp(data, first_line, at) == 0 || is_former(data, length)) &&
 		    check_end(data, length, &body, &counted);
 
 	*ret_line = 1;

@@ -3,7 +3,7 @@
 /*
  * What is known of the names, as text that outlives a run and a reboot.
  *
- *   sipfence-state 1
+ *   sipfence-state 2
  *   clock STEADY WALL BOOTTIME BOOT_ID     core/steady.h; BOOT_ID may be -
  *   table NAME                             that runs have made, and that is still there
  *   enforced TABLE PROTOCOL FIRST LAST     ports that the last run shut to strangers
@@ -17,8 +17,8 @@
  *   end LINES CHECKSUM
  *
  * Lines below `host` and `srv` belong to it. Times are seconds of the steady clock. CHECKSUM is
- * FNV-1a (64 bits) of all bytes before the last line: a text that was cut or damaged is refused
- * whole.
+ * XXH3 (64 bits) of all bytes before the last line: a text that was cut or damaged is refused whole.
+ * Version 1, whose checksum was FNV-1a, is read, too.
  */
 /* clang-format on */
 #ifndef SIPFENCE_STATE_H

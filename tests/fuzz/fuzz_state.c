@@ -11,6 +11,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 enum { NAMES_MAX = 256, NOW = 1700000000 };
 
@@ -31,14 +33,12 @@ static void put_text(struct text *text, const char *data, size_t size)
 {
 	const char *end = memmem(data, size, "\nend ", 5);
 	size_t body = end ? (size_t)(end - data) + 1 : size, lines = 0;
-	uint64_t hash = 0xcbf29ce484222325;
 
-	for (size_t i = 0; i < body; i++) {
+	for (size_t i = 0; i < body; i++)
 		lines += data[i] == '\n';
-		hash = (hash ^ (uint8_t)data[i]) * 0x100000001b3;
-	}
 	text_write(text, data, body);
-	text_printf(text, "end %zu %016" PRIx64 "\n", lines ? lines - 1 : 0, hash);
+	text_printf(
+		text, "end %zu %016" PRIx64 "\n", lines ? lines - 1 : 0, XXH3_64bits(data, body));
 }
 
 /* --- what was parsed --- */
