@@ -730,6 +730,17 @@ out:
 	return result;
 }
 
+size_t history_head_size(const char *listing, size_t length)
+{
+	static const char more[] = "2026-11-22T12:00:00Z has  2026-11-22T10:00:00Z";
+	size_t lines = 0;
+
+	for (const char *at = listing, *end = listing + length;
+		at < end && (at = memchr(at, '\n', (size_t)(end - at))); at++)
+		lines++;
+	return length + lines * (sizeof(more) - 1);
+}
+
 int history_head(const char *data, size_t length, int64_t now, struct text *text)
 {
 	struct history_line file = {.word = HISTORY_FILE, .when = now};

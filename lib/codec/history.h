@@ -174,5 +174,8 @@ bool history_is_listed(
 	const char *end, size_t length, size_t size, const char *listing, size_t listing_length);
 /* The head of the file that follows the one that holds `data`. -ENOMEM. */
 int history_head(const char *data, size_t length, int64_t now, struct text *text);
+/* How long the head of a file is, but for its first line, of which all that `listing` says is had.
+ */
+size_t history_head_size(const char *listing, size_t length);
 
 #endif

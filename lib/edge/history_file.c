@@ -177,7 +177,7 @@ static int look_at_end(struct history_writer *writer, const char *path, enum his
 	size_t size = 0;
 	int result = file_load_end(path, HISTORY_LISTED_MAX, &end, &size, NULL);
 
-	set_limit(writer, length);
+	set_limit(writer, history_head_size(listing, length));
 	if (result != 0 || size + HISTORY_LISTED_MAX > writer->limit ||
 		!history_is_listed(text_string(&end), end.length, size, listing, length)) {
 		result = 0;
@@ -221,7 +221,7 @@ int history_file_look(struct history_writer *writer, const char *path, enum hist
 	if (result == 0) {
 		writer->whole = true;
 		writer->size = data.length + lines.length;
-		set_limit(writer, length);
+		set_limit(writer, history_head_size(listing, length));
 	}
 	if (result == 0 && writer->size > writer->limit) {
 		text_write(&data, lines.data, lines.length);

@@ -582,6 +582,28 @@ static void test_who_goes_on_says_only_what_is_new(void **state)
 	text_free(&wanted);
 }
 
+/* Else files end too early, and what they say is gone too soon. */
+static void test_head_is_as_long_as_foreseen(void **state)
+{
+	struct text listing = {0}, file = {0}, head = {0};
+	char id[8];
+
+	(void)state;
+	for (int i = 0; i < 50; i++) {
+		snprintf(id, sizeof(id), "%d", 100 + i);
+		put_had(&listing, id, i % 2 ? "203.0.113.7" : "2001:db8::7");
+	}
+	assert_int_equal(
+		history_reconcile("", 0, HISTORY_SYNC, T, listing.data, listing.length, &file), 0);
+	assert_int_equal(history_head(file.data, file.length, T + HOUR, &head), 0);
+	assert_int_equal(history_head_size(listing.data, listing.length),
+		head.length - (size_t)(strchr(head.data, '\n') + 1 - head.data));
+	assert_int_equal(history_head_size("", 0), 0);
+	text_free(&listing);
+	text_free(&file);
+	text_free(&head);
+}
+
 static void test_file_that_follows_says_the_same(void **state)
 {
 	struct text first = {0}, second = {0};
@@ -763,6 +785,7 @@ int main(void)
 		cmocka_unit_test(test_reconcile_says_the_difference),
 		cmocka_unit_test(test_a_list_is_known_by_the_last_line),
 		cmocka_unit_test(test_who_goes_on_says_only_what_is_new),
+		cmocka_unit_test(test_head_is_as_long_as_foreseen),
 		cmocka_unit_test(test_file_that_follows_says_the_same),
 		cmocka_unit_test(test_missing_file_between_two),
 		cmocka_unit_test(test_against_a_model),
