@@ -240,7 +240,7 @@ static void report_done(struct sync *sync, enum plan_kind kind, bool was_present
 			printf("installed table inet %s: %zu addresses and prefixes may pass, mode %s\n",
 				cycle->ruleset->table, added, config_mode_name(cycle->config));
 		else if (kind == PLAN_SWAP)
-			printf("swapped table inet %s: the config, or the table, had changed; mode %s\n",
+			printf("swapped table inet %s: the config or the table had changed, or the list has outgrown it; mode %s\n",
 				cycle->ruleset->table, config_mode_name(cycle->config));
 		if (kind == PLAN_ELEMENTS || was_present || invocation->verbosity > 0)
 			report_changes(invocation, cycle);
@@ -337,7 +337,7 @@ static bool may_precede(struct sync *sync)
 		       !cycle->questions.srv_changed;
 	if (cycle_newly_shut_out(cycle) > 0)
 		return false;
-	plan_keep_additions(&cycle->plan, cycle->ruleset);
+	plan_keep_additions(&cycle->plan, cycle->ruleset, cycle->observed);
 	return true;
 }
 
@@ -499,7 +499,7 @@ static int apply(struct sync *sync)
 		return code;
 	if (code != EXIT_DONE)
 		goto refused;
-	kind = sync->before ? sync->early_kind : cycle->plan.kind;
+	kind = sync->before && cycle->plan.kind != PLAN_SWAP ? sync->early_kind : cycle->plan.kind;
 	was_present = sync->before ? sync->before->present : cycle->observed->present;
 	word = plan_word(kind, was_present);
 	report_names(invocation, cycle,

@@ -756,9 +756,10 @@ static int loop_once(struct daemon *daemon, struct error *error)
 static void say_goodbye(struct daemon *daemon)
 {
 	struct error error = {0};
-	int64_t end = clock_boot_ms() + LAST_WORDS_MS;
+	int64_t end;
 
 	close_asked(daemon);
+	end = clock_boot_ms() + LAST_WORDS_MS;
 	say_ending(&error);
 	while (daemon->waiting) {
 		struct waiting *waiting = daemon->waiting;

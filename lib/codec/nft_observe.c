@@ -194,7 +194,10 @@ static int observe_set(struct nft_observer *observer, const struct nlmsghdr *mes
 	if (observer->wanted->sets_only && !seen)
 		goto out;
 	if (!observer->wanted->sets_only)
-		nft_shape_set(set, &observer->sets);
+		nft_shape_set(set,
+			seen ? (enum set_kind)observer->wanted->sets[seen - observer->seen].kind
+			     : SET_NETS,
+			&observer->sets);
 	text_write(&observer->names, name, strlen(name) + 1);
 	if (observer->names.failed)
 		result = -ENOMEM;
@@ -208,6 +211,7 @@ static int observe_set(struct nft_observer *observer, const struct nlmsghdr *mes
 			.kind = wanted->kind,
 			.family = wanted->family,
 			.service = wanted->service,
+			.room = nft_rule_room(set),
 		};
 	}
 out:
@@ -735,7 +739,7 @@ static int shape_objects(const struct ruleset *ruleset, struct text *shape)
 
 		if (!set)
 			return -ENOMEM;
-		nft_shape_set(set, shape);
+		nft_shape_set(set, (enum set_kind)ruleset->sets[i].kind, shape);
 		nftnl_set_free(set);
 	}
 	for (size_t i = 0; i < ruleset->chain_count; i++) {

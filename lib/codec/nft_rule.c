@@ -356,7 +356,6 @@ static bool set_addr_type(struct nftnl_set *made, const struct set *set)
 		flags |= NFT_SET_TIMEOUT | NFT_SET_EVAL;
 		nftnl_set_set_u64(made, NFTNL_SET_TIMEOUT,
 			set->kind == SET_REJECTED ? REJECTED_TIMEOUT_MS : REVOKED_TIMEOUT_MS);
-		nftnl_set_set_u32(made, NFTNL_SET_DESC_SIZE, DYNAMIC_SET_SIZE);
 	}
 	nftnl_set_set_u32(made, NFTNL_SET_FLAGS, flags);
 	if (set->kind != SET_DESTINATIONS) {
@@ -382,6 +381,8 @@ struct nftnl_set *nft_rule_set(const struct ruleset *ruleset, const struct set *
 		goto failed;
 	if (set->kind == SET_PORTS ? !set_ports_type(made, set) : !set_addr_type(made, set))
 		goto failed;
+	if (set->room)
+		nftnl_set_set_u32(made, NFTNL_SET_DESC_SIZE, set->room);
 	return made;
 failed:
 	nftnl_set_free(made);
@@ -396,7 +397,14 @@ static int count_expr(struct nftnl_expr *expr, void *data)
 	return 0;
 }
 
-void nft_shape_set(struct nftnl_set *set, struct text *text)
+uint32_t nft_rule_room(const struct nftnl_set *set)
+{
+	return nftnl_set_is_set(set, NFTNL_SET_DESC_SIZE)
+		       ? nftnl_set_get_u32(set, NFTNL_SET_DESC_SIZE)
+		       : 0;
+}
+
+void nft_shape_set(struct nftnl_set *set, enum set_kind kind, struct text *text)
 {
 	text_printf(text, "set %s key %u:%u data %u flags %u timeout %llu size %u",
 		nftnl_set_get_str(set, NFTNL_SET_NAME), nftnl_set_get_u32(set, NFTNL_SET_KEY_TYPE),
@@ -408,9 +416,7 @@ void nft_shape_set(struct nftnl_set *set, struct text *text)
 		(unsigned long long)(nftnl_set_is_set(set, NFTNL_SET_TIMEOUT)
 					     ? nftnl_set_get_u64(set, NFTNL_SET_TIMEOUT)
 					     : 0),
-		nftnl_set_is_set(set, NFTNL_SET_DESC_SIZE)
-			? nftnl_set_get_u32(set, NFTNL_SET_DESC_SIZE)
-			: 0);
+		kind == SET_HOSTS ? 0 : nft_rule_room(set));
 	nftnl_set_expr_foreach(set, count_expr, text);
 	text_puts(text, "\n");
 }

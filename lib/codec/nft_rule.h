@@ -20,7 +20,11 @@ struct nftnl_chain *nft_rule_chain(const struct ruleset *ruleset, const struct c
 struct nftnl_rule *nft_rule_make(
 	const struct ruleset *ruleset, const struct chain *chain, const struct rule *rule);
 
-void nft_shape_set(struct nftnl_set *set, struct text *text);
+/* How many elements it may have; 0: any number. */
+uint32_t nft_rule_room(const struct nftnl_set *set);
+
+/* The room of hosts is no part of it: it grows with the list. */
+void nft_shape_set(struct nftnl_set *set, enum set_kind kind, struct text *text);
 void nft_shape_chain(const struct nftnl_chain *chain, struct text *text);
 /* Counters count as zero. */
 void nft_shape_rule(struct nftnl_rule *rule, struct text *text);

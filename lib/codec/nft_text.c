@@ -11,6 +11,8 @@ static const char *protocol_name(uint8_t protocol)
 static void print_ports(const struct ruleset *ruleset, const struct set *set, struct text *text)
 {
 	text_printf(text, "\tmap %s {\n\t\ttype inet_proto . inet_service : verdict\n", set->name);
+	if (set->room)
+		text_printf(text, "\t\tsize %u\n", set->room);
 	if (set->intervals)
 		text_puts(text, "\t\tflags interval\n");
 	text_puts(text, "\t\telements = {\n");
@@ -51,8 +53,10 @@ static void print_set(const struct set *set, struct text *text)
 
 	text_printf(text, "\tset %s {\n\t\ttype %s\n", set->name,
 		set->family == FAMILY_IPV4 ? "ipv4_addr" : "ipv6_addr");
+	if (set->room)
+		text_printf(text, "\t\tsize %u\n", set->room);
 	if (dynamic)
-		text_printf(text, "\t\tsize %u\n\t\tflags dynamic,timeout\n", DYNAMIC_SET_SIZE);
+		text_puts(text, "\t\tflags dynamic,timeout\n");
 	if (set_has_prefixes(set))
 		text_puts(text, "\t\tflags interval\n");
 	if (set->kind != SET_DESTINATIONS)

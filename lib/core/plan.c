@@ -260,6 +260,34 @@ static bool has_wrong_lock(const struct ruleset *wanted, const struct observed *
 	return wanted->lock ? !observed->persistent && !observed->ours : observed->ours;
 }
 
+static bool has_too_little_room(const struct ruleset *wanted, const struct observed *observed)
+{
+	for (size_t i = 0; i < wanted->set_count; i++) {
+		const struct set *set = &wanted->sets[i];
+		const struct set *old = observed_find_set(observed, set->name);
+
+		if (set->kind == SET_HOSTS && old && old->room && set->count > old->room)
+			return true;
+	}
+	return false;
+}
+
+/* `wanted` may be compared more than once: the room of a table that stayed is none for a swap. */
+static void settle_room(struct ruleset *wanted, const struct observed *observed, bool swap)
+{
+	for (size_t i = 0; i < wanted->set_count; i++) {
+		struct set *set = &wanted->sets[i];
+		const struct set *old = observed_find_set(observed, set->name);
+
+		if (set->kind != SET_HOSTS)
+			continue;
+		if (!swap && old)
+			set->room = old->room;
+		else if (set->room <= set->count)
+			set->room = hosts_room(set->count);
+	}
+}
+
 int plan_make(struct ruleset *wanted, const char *wanted_shape, const struct observed *observed,
 	const struct talker *talkers, size_t talker_count, struct plan *ret_plan)
 {
@@ -276,10 +304,12 @@ int plan_make(struct ruleset *wanted, const char *wanted_shape, const struct obs
 	if (wanted->sets_only)
 		plan.kind = PLAN_NOTHING;
 	else if (!observed->present || strcmp(observed->shape, wanted_shape) != 0 ||
-		 has_wrong_lock(wanted, observed))
+		 has_wrong_lock(wanted, observed) || has_too_little_room(wanted, observed))
 		plan.kind = PLAN_SWAP;
 	else
 		plan.adopt = wanted->lock && !observed->owned;
+	if (!wanted->sets_only)
+		settle_room(wanted, observed, plan.kind == PLAN_SWAP);
 	if (plan.kind != PLAN_SWAP && (plan.count > 0 || plan.adopt))
 		plan.kind = PLAN_ELEMENTS;
 	*ret_plan = plan;
@@ -297,31 +327,44 @@ static bool permits_sources(const struct set *set)
 	return set->kind == SET_HOSTS || set->kind == SET_NETS;
 }
 
-static bool deletes_from(const struct plan *plan, uint32_t set)
+/* Changes that add to the set, or that delete from it. */
+static size_t count_changes(const struct plan *plan, uint32_t set, bool add)
 {
-	for (size_t i = 0; i < plan->count; i++) {
-		if (plan->changes[i].set == set && !plan->changes[i].add)
-			return true;
-	}
-	return false;
+	size_t count = 0;
+
+	for (size_t i = 0; i < plan->count; i++)
+		count += plan->changes[i].set == set && plan->changes[i].add == add;
+	return count;
 }
 
-void plan_keep_additions(struct plan *plan, const struct ruleset *ruleset)
+/* May the additions go before the deletions of the same set? */
+static bool may_be_added_first(const struct plan *plan, const struct ruleset *ruleset,
+	const struct observed *observed, uint32_t index)
 {
-	uint32_t asked =
-		UINT32_MAX; /* of the last set of nets: changes of one set stand together */
-	bool shrinks = false;
+	const struct set *set = &ruleset->sets[index];
+	const struct set *old = observed_find_set(observed, set->name);
+
+	if (set->kind == SET_NETS)
+		return count_changes(plan, index, false) == 0;
+	return set->kind == SET_HOSTS &&
+	       (!old || !old->room || old->count + count_changes(plan, index, true) <= old->room);
+}
+
+void plan_keep_additions(
+	struct plan *plan, const struct ruleset *ruleset, const struct observed *observed)
+{
+	uint32_t asked = UINT32_MAX; /* the last set: changes of one set stand together */
+	bool may = false;
 	size_t kept = 0, count = plan->count;
 
 	for (size_t i = 0; i < count; i++) {
 		const struct change *change = &plan->changes[i];
-		const struct set *set = &ruleset->sets[change->set];
 
-		if (set->kind == SET_NETS && change->set != asked) {
+		if (change->set != asked) {
 			asked = change->set;
-			shrinks = deletes_from(plan, asked);
+			may = may_be_added_first(plan, ruleset, observed, asked);
 		}
-		if (change->add && (set->kind == SET_HOSTS || (set->kind == SET_NETS && !shrinks)))
+		if (change->add && may)
 			plan->changes[kept++] = *change;
 	}
 	plan->count = kept;

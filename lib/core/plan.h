@@ -3,8 +3,9 @@
  * What to change in the kernel so that it equals the ruleset.
  *
  * Elements of hosts and nets are compared one by one; everything else of the table (sets' types,
- * chains, rules, ports, destinations) is its shape, and compared as a whole: another shape, or no
- * table, means that the table is swapped whole, in one transaction.
+ * chains, rules, ports, destinations) is its shape, and compared as a whole: another shape, hosts
+ * that have no room for the list, or no table, means that the table is swapped whole, in one
+ * transaction. Where the table stays, its hosts keep the room that they have.
  */
 #ifndef SIPFENCE_PLAN_H
 #define SIPFENCE_PLAN_H
@@ -59,7 +60,8 @@ struct talker {
 enum plan_kind {
 	PLAN_NOTHING,  /* the kernel is right */
 	PLAN_ELEMENTS, /* some elements of it differ */
-	PLAN_SWAP,     /* no table, or another shape, or `lock` and a table that can't be owned */
+	PLAN_SWAP,     /* no table, or another shape, too small, or `lock` and a table that can't be
+			  owned */
 };
 
 struct change {
@@ -102,9 +104,10 @@ void plan_clear(struct plan *plan);
 /*
  * Of PLAN_ELEMENTS: keeps what lets somebody in and shuts nobody out; PLAN_NOTHING if nothing is
  * left. Where a prefix is to leave a set of nets, what comes into that set waits too: they may
- * overlap.
+ * overlap. And where hosts have no room for who comes beside who is to leave, all who come wait.
  */
-void plan_keep_additions(struct plan *plan, const struct ruleset *ruleset);
+void plan_keep_additions(
+	struct plan *plan, const struct ruleset *ruleset, const struct observed *observed);
 
 /* Is `addr` let into the service once the plan is in force? */
 typedef bool plan_permits_fn(void *context, size_t service, const struct addr *addr);

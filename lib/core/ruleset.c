@@ -206,6 +206,17 @@ static void add_destinations(struct builder *builder)
 	}
 }
 
+static size_t count_names(const struct config *config, size_t service)
+{
+	size_t names = 0;
+
+	for (size_t i = 0; i < config->owner_count; i++) {
+		if (config->owners[i].services >> service & 1)
+			names += config->owners[i].name_count;
+	}
+	return names;
+}
+
 static void add_service_sets(struct builder *builder, size_t service)
 {
 	static const struct {
@@ -223,6 +234,7 @@ static void add_service_sets(struct builder *builder, size_t service)
 		{SET_REVOKED, FAMILY_IPV6, "_revoked6"},
 	};
 	const char *name = builder->config->services[service].name;
+	size_t names = count_names(builder->config, service);
 
 	for (size_t i = 0; i < SETS_PER_SERVICE; i++) {
 		struct set *set;
@@ -233,6 +245,10 @@ static void add_service_sets(struct builder *builder, size_t service)
 			join(builder, name, kinds[i].suffix));
 		if (set->kind == SET_HOSTS || set->kind == SET_NETS)
 			fill(builder, set);
+		if (set->kind == SET_HOSTS)
+			set->room = hosts_room(names > set->count ? names : set->count);
+		else if (set->kind != SET_NETS)
+			set->room = DYNAMIC_SET_SIZE;
 	}
 }
 
@@ -309,6 +325,8 @@ static void add_ports(struct builder *builder)
 	}
 	if (!builder->failed)
 		qsort(set->ports, set->port_count, sizeof(*set->ports), compare_ports);
+	if (!set->intervals)
+		set->room = (uint32_t)set->port_count;
 }
 
 static uint32_t set_index(
@@ -515,6 +533,16 @@ struct ruleset *ruleset_free(struct ruleset *ruleset)
 const char *ruleset_family_name(enum table_family family)
 {
 	return family == TABLE_IPV4 ? "ip" : family == TABLE_IPV6 ? "ip6" : "inet";
+}
+
+uint32_t hosts_room(size_t expected)
+{
+	uint32_t room = HOSTS_ROOM_LEAST;
+
+	/* Doubled, so that a set is swapped a few times only on its way to any size. */
+	while (room < expected + expected / 2 && room <= UINT32_MAX / 2)
+		room *= 2;
+	return room;
 }
 
 bool set_has_prefixes(const struct set *set)

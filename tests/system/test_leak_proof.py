@@ -314,7 +314,7 @@ class LeakProof(DaemonCase):
         counts = self.listener.counts()
         told = "seed %d, %s, %s" % (self.seed, {way.__name__: n for way, n in done.items()}, counts)
         # It was an attack.
-        self.assertEqual(full, 16384, "the rejected set is not full")
+        self.assertEqual(full, 12288, "the rejected set is not full")
         self.assertGreater(min(rounds), 5, told)
         self.assertGreater(min(knocked), 1000, told)
         self.assertGreater(flood.number, 20000, told)

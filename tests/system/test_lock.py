@@ -21,7 +21,7 @@ PBX, HOME, HOME2, ROGUE, LAN = (
     "192.0.2.10", "203.0.113.10", "203.0.113.77", "198.51.100.66", "192.168.1.50")
 EPERM, ENOENT, ENFILE = 1, 2, 23
 CONFIG = "extensions: {21: %s}\nlocal-subnets: [192.168.1.0/24]\n"
-DYNAMIC_SET_SIZE = 16384
+DYNAMIC_SET_SIZE = 12288
 INIT_PID_NAMESPACE = "pid:[4026531836]"
 
 # What others may do to the table, as arguments of nft.

@@ -526,6 +526,151 @@ static void test_another_shape_is_swapped(void **state)
 	clear_world(&world);
 }
 
+static struct set *hosts_of(struct set *sets, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (sets[i].kind == SET_HOSTS && sets[i].count > 1)
+			return &sets[i];
+	}
+	return NULL;
+}
+
+/* A set with a size is never asked to hold more; and the room that it has is what is told of it. */
+static void test_hosts_without_room_are_swapped(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct observed *observed;
+	struct world world;
+	struct plan plan;
+	struct set *wanted = NULL, *had;
+
+	(void)state;
+	while (!wanted) {
+		make_world(&world, &dice, false);
+		wanted = hosts_of(world.ruleset->sets, world.ruleset->set_count);
+		if (!wanted)
+			clear_world(&world);
+	}
+	assert_int_equal(wanted->room, HOSTS_ROOM_LEAST);
+	observed = observe(world.ruleset);
+	had = (struct set *)observed_find_set(observed, wanted->name);
+	/* One has no size: it is of another making, and holds any number. */
+	static const struct {
+		uint32_t room;
+		int less;
+		enum plan_kind kind;
+	} cases[] = {{0, 0, PLAN_NOTHING}, {0, 1, PLAN_ELEMENTS}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		had->room = cases[i].room;
+		had->count = wanted->count - (size_t)cases[i].less;
+		assert_int_equal(plan_make(world.ruleset, shape, observed, NULL, 0, &plan), 0);
+		assert_int_equal(plan.kind, cases[i].kind);
+		assert_int_equal(wanted->room, 0);
+		plan_clear(&plan);
+	}
+	had->room = (uint32_t)wanted->count;
+	assert_int_equal(plan_make(world.ruleset, shape, observed, NULL, 0, &plan), 0);
+	assert_int_equal(plan.kind, PLAN_ELEMENTS);
+	assert_int_equal(wanted->room, wanted->count);
+	plan_clear(&plan);
+	/* The same ruleset again, when the kernel has moved: what was too small is not kept. */
+	had->room = (uint32_t)wanted->count - 1;
+	assert_int_equal(plan_make(world.ruleset, shape, observed, NULL, 0, &plan), 0);
+	assert_int_equal(plan.kind, PLAN_SWAP);
+	assert_int_equal(wanted->room, HOSTS_ROOM_LEAST);
+	plan_clear(&plan);
+	observed_free(observed);
+	clear_world(&world);
+}
+
+/* Who comes may be let in before who leaves has left, if there is room for both. */
+static void test_additions_wait_for_room(void **state)
+{
+	struct dice dice = dice_new(__func__);
+	struct observed *observed;
+	struct world world;
+	struct plan plan;
+	struct set *wanted = NULL, *had;
+
+	(void)state;
+	while (!wanted) {
+		make_world(&world, &dice, false);
+		wanted = hosts_of(world.ruleset->sets, world.ruleset->set_count);
+		if (!wanted)
+			clear_world(&world);
+	}
+	observed = observe(world.ruleset);
+	had = (struct set *)observed_find_set(observed, wanted->name);
+	/* A stranger, who sorts first, in the place of one who is wanted. */
+	memset(had->elements[0].prefix.addr.bytes, 0, sizeof(had->elements[0].prefix.addr.bytes));
+	had->elements[0].prefix.addr.bytes[0] = 8;
+	for (uint32_t more = 0; more < 3; more++) {
+		had->room = more < 2 ? (uint32_t)had->count + more : 0;
+		assert_int_equal(plan_make(world.ruleset, shape, observed, NULL, 0, &plan), 0);
+		assert_int_equal(plan.kind, PLAN_ELEMENTS);
+		assert_int_equal(plan.count, 2);
+		plan_keep_additions(&plan, world.ruleset, observed);
+		assert_int_equal(plan.kind, more ? PLAN_ELEMENTS : PLAN_NOTHING);
+		assert_int_equal(plan.count, more ? 1 : 0);
+		assert_true(plan.count == 0 || plan.changes[0].add);
+		plan_clear(&plan);
+	}
+	observed_free(observed);
+	clear_world(&world);
+}
+
+static void test_room_is_for_what_is_there_without_names(void **state)
+{
+	enum { COUNT = 600 };
+	struct dice dice = dice_new(__func__);
+	struct prefix *fixed = calloc(COUNT, sizeof(*fixed));
+	struct ruleset *ruleset = NULL;
+	struct allowlist allowlist;
+	struct world world;
+	const struct set *hosts;
+
+	(void)state;
+	assert_non_null(fixed);
+	make_world(&world, &dice, false);
+	for (unsigned i = 0; i < COUNT; i++) {
+		struct addr one = addr("9.9.0.0");
+
+		one.bytes[2] = (uint8_t)(i >> 8);
+		one.bytes[3] = (uint8_t)i;
+		fixed[i] = prefix_of(&one, 32);
+	}
+	world.owners[0].fixed = fixed;
+	world.owners[0].fixed_count = COUNT;
+	world.owners[0].services = 1;
+	assert_int_equal(allowlist_build(&world.config, world.roster, NOW, &allowlist), 0);
+	assert_int_equal(ruleset_build(&world.config, &allowlist, &ruleset), 0);
+	hosts = ruleset_find_set(ruleset, SET_HOSTS, 0, FAMILY_IPV4);
+	assert_true(hosts->count >= COUNT);
+	assert_int_equal(hosts->room, hosts_room(hosts->count));
+	ruleset_free(ruleset);
+	allowlist_clear(&allowlist);
+	clear_world(&world);
+	free(fixed);
+}
+
+static void test_room_is_for_half_as_many_again(void **state)
+{
+	(void)state;
+	assert_int_equal(hosts_room(0), HOSTS_ROOM_LEAST);
+	assert_int_equal(hosts_room(512), HOSTS_ROOM_LEAST);
+	assert_int_equal(hosts_room(513), 2 * HOSTS_ROOM_LEAST);
+	for (size_t expected = 1; expected < 3000000; expected = expected * 3 / 2 + 1) {
+		uint32_t room = hosts_room(expected);
+
+		assert_true(room >= expected + expected / 2);
+		assert_true(room == HOSTS_ROOM_LEAST || room < 4 * expected);
+		assert_int_equal(room % HOSTS_ROOM_LEAST, 0);
+	}
+	/* More than a size can say. */
+	assert_true(hosts_room(SIZE_MAX / 2) >= UINT32_MAX / 2);
+}
+
 /* What becomes of a table of the right shape, by whose it is and whether it is to be ours. */
 static void test_the_lock_decides_between_swap_and_adoption(void **state)
 {
@@ -926,6 +1071,10 @@ int main(void)
 		cmocka_unit_test(test_who_comes_back_is_revoked_no_more),
 		cmocka_unit_test(test_full_revoked_set_never_grows_past_its_size),
 		cmocka_unit_test(test_another_shape_is_swapped),
+		cmocka_unit_test(test_hosts_without_room_are_swapped),
+		cmocka_unit_test(test_additions_wait_for_room),
+		cmocka_unit_test(test_room_is_for_what_is_there_without_names),
+		cmocka_unit_test(test_room_is_for_half_as_many_again),
 		cmocka_unit_test(test_the_lock_decides_between_swap_and_adoption),
 		cmocka_unit_test(test_adoption_goes_with_the_changes),
 		cmocka_unit_test(test_a_table_that_vanished_leaves_no_rejected_sources),
