@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What `again`, `rest`, `change`, `memory` and `boot` share: names, options, counts, and how results are given."""
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -142,6 +143,22 @@ class Place:
         if process.returncode:
             rig.fail(f"sipfence {words[0]} ended with {process.returncode}: {process.output[-500:]}")
         return process
+
+
+@contextlib.contextmanager
+def apart(process):
+    """A server on the last CPU alone, this program and what it starts on the others: else the scheduler
+    puts both on one in some runs, which then take a fourth longer, and medians jump."""
+    cpus = os.sched_getaffinity(0)
+    last = {max(cpus)}
+    if len(cpus) > 1:
+        for thread in os.listdir(f"/proc/{process.pid}/task"):
+            os.sched_setaffinity(int(thread), last)
+        os.sched_setaffinity(0, cpus - last)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cpus)
 
 
 def elements(table="sipfence"):
