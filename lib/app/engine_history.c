@@ -165,6 +165,8 @@ int64_t engine_history_due(const struct engine *engine)
 
 void engine_history_end(struct engine *engine)
 {
+	/* A look that is still due tells first that there was a run. */
+	engine_history_write(engine);
 	print_word(engine, HISTORY_END, 0);
 	engine_history_write(engine);
 	/* Should it go on all the same, it begins anew. */

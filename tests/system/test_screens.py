@@ -95,6 +95,16 @@ def cut(lines):
     return names, rows
 
 
+def is_drawn(lines, names, height):
+    """What `watch` shows stands there as a whole, as it does on a screen of this height: not what stood
+    there before, and not a part of it."""
+    footer = r"(?m)^\d\d:\d\d:\d\d  every 60 s; q ends\n*\Z"
+    if not re.search(footer, "\n".join(lines)) or not any(line.startswith("WHO ") for line in lines):
+        return False
+    columns, rows = cut(lines)
+    return columns == names and (len(rows) < len(TABLE)) == (height < 24)
+
+
 def is_short_for(cell, whole):
     """The middle is left out, or the rest of a list."""
     cell = re.sub(r", \+\d+$", "..", cell)
@@ -169,13 +179,9 @@ class Screens(Base):
         for columns, rows in (*SIZES, (120, 40), (80, 24)):
             with self.subTest("watch", columns=columns):
                 terminal.resize(columns, rows)
-                footer = r"(?m)^\d\d:\d\d:\d\d  every 60 s; q ends\n*\Z"
-                terminal.wait(lambda: re.search(footer, terminal.text()))
-                wait_until(lambda: cut(terminal.lines())[0] == names_of[columns], 3)
-                time.sleep(0.1)
+                terminal.wait(lambda: is_drawn(terminal.lines(), names_of[columns], rows))
                 rows_there = self.assertTable(terminal.lines(), columns)
                 self.assertEqual(rows_there, tables[columns][:len(rows_there)])
-                self.assertEqual(len(rows_there) < len(TABLE), rows < 24)
         terminal.keys("q")
         terminal.wait(lambda: not terminal.flags())
 
@@ -219,10 +225,11 @@ class Screens(Base):
     def test_colours(self):
         self.guarded()
         terminal = Tmux(self)
-        for watch in ("", " --watch"):
-            with self.subTest(watch=watch):
-                terminal.type("clear; ./fence status" + watch)
-                terminal.wait(lambda: "local subnets" in terminal.text() and "kept out" in terminal.text())
+        # What comes last, and does not stand there from before.
+        for command, last in (("status; echo end=$?", r"(?m)^end=3$"), ("status --watch", "q ends")):
+            with self.subTest(command):
+                terminal.type("clear; ./fence " + command)
+                terminal.wait(lambda: re.search(last, terminal.text()))
                 lines = terminal.lines("-e")
                 states = [re.search(r"\x1b\[(\d+)m(\w+)", line).groups() for line in lines
                           if re.match(r"(extension|peer) \S+ .*\x1b", line)]
@@ -230,8 +237,9 @@ class Screens(Base):
                                           ("32", "fresh")])
         terminal.keys("q")
         terminal.wait(lambda: not terminal.flags())
-        terminal.type("clear; NO_COLOR=1 ./fence status")
-        terminal.wait(lambda: "kept out" in terminal.text())
+        terminal.type("clear; NO_COLOR=1 ./fence status; echo plain=$?")
+        terminal.wait(lambda: "plain=3" in terminal.lines())
+        self.assertIn("kept out", terminal.text())
         self.assertNotIn("\x1b", "".join(terminal.lines("-e")))
 
     def test_progress(self):
