@@ -14,6 +14,7 @@
 #include "resolver.h"
 
 #include "addr.h"
+#include "burst.h"
 #include "course.h"
 #include "dns_message.h"
 #include "pace.h"
@@ -83,6 +84,7 @@ struct attempt {
 	struct channel *channel; /* NULL: unused */
 	int64_t sent;		 /* microseconds */
 	bool first, done;
+	bool cut; /* left in a message that the kernel cuts (burst.h) */
 };
 
 /* A question that has been sent. */
@@ -127,9 +129,11 @@ struct channel {
 	uint32_t used; /* questions since the sockets were opened */
 	uint32_t under_way;
 	uint32_t sockets;
+	int udp; /* the socket that was opened last; -1: none */
 	bool edns;
 	bool full;
 	bool broken; /* sending failed, so what it carries is lost */
+	bool unsent; /* the same of its part of a burst: to be told to c-ares yet */
 };
 
 struct resolver {
@@ -156,6 +160,11 @@ struct resolver {
 	size_t again_count;
 	struct question *free_questions;
 	struct slab *slabs;
+
+	struct burst burst;
+	struct channel *burst_channel; /* whose questions wait in it */
+	struct attempt *handed_over;   /* that c-ares is about to send; NULL: none */
+	bool unsent;		       /* there are channels with `unsent` */
 
 	struct course course;
 	struct pace pace;
@@ -371,7 +380,8 @@ static void on_socket_state(void *context, ares_socket_t fd, int readable, int w
 /* In one call what c-ares does in four. */
 static ares_socket_t socket_open(int domain, int type, int protocol, void *context)
 {
-	const struct resolver *r = ((const struct channel *)context)->resolver;
+	struct channel *channel = context;
+	const struct resolver *r = channel->resolver;
 	int size = PORT_QUESTIONS * ANSWER_MEMORY, one = 1;
 	int fd = socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 
@@ -383,12 +393,18 @@ static ares_socket_t socket_open(int domain, int type, int protocol, void *conte
 	/* A question does not wait until the one before has been acknowledged. */
 	if (fd >= 0 && type == SOCK_STREAM)
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (type == SOCK_DGRAM)
+		channel->udp = fd;
 	return fd;
 }
 
 static int socket_close(ares_socket_t fd, void *context)
 {
-	(void)context;
+	struct channel *channel = context;
+
+	burst_forget(&channel->resolver->burst, fd);
+	if (channel->udp == fd)
+		channel->udp = -1;
 	return close(fd);
 }
 
@@ -406,15 +422,41 @@ static ares_ssize_t socket_receive(ares_socket_t fd, void *data, size_t size, in
 	return recvfrom(fd, data, size, flags, from, from_size);
 }
 
-static ares_ssize_t socket_send(
-	ares_socket_t fd, const struct iovec *pieces, int count, void *context)
+/* c-ares may be in the midst of something: it is told later, by tell_unsent(). */
+static void send_burst(struct resolver *r)
+{
+	if (r->burst.count > 0 && burst_send(&r->burst) < 0)
+		r->unsent = r->burst_channel->unsent = true;
+}
+
+static ares_ssize_t send_now(ares_socket_t fd, const struct iovec *pieces, int count)
 {
 	struct msghdr message = {.msg_iov = (struct iovec *)pieces, .msg_iovlen = (size_t)count};
 
-	(void)context;
 	/* The cheaper call for UDP, which has one piece. */
 	return count == 1 ? send(fd, pieces->iov_base, pieces->iov_len, MSG_NOSIGNAL)
 			  : sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
+/* First tries leave together, at the end of resolver_dispatch() at the latest; what has got no
+ * answer goes by itself, so that nobody depends on how well messages are cut on the way. */
+static ares_ssize_t socket_send(
+	ares_socket_t fd, const struct iovec *pieces, int count, void *context)
+{
+	struct channel *channel = context;
+	struct resolver *r = channel->resolver;
+	struct attempt *attempt = r->handed_over;
+
+	if (!attempt || !attempt->first || fd != channel->udp || count != 1)
+		return send_now(fd, pieces, count);
+	if (!burst_add(&r->burst, fd, pieces->iov_base, pieces->iov_len)) {
+		send_burst(r);
+		if (!burst_add(&r->burst, fd, pieces->iov_base, pieces->iov_len))
+			return send_now(fd, pieces, count);
+	}
+	r->burst_channel = channel;
+	attempt->cut = burst_is_cut(&r->burst);
+	return (ares_ssize_t)pieces->iov_len;
 }
 
 static const struct ares_socket_functions socket_functions = {
@@ -510,6 +552,7 @@ static int channel_new(struct resolver *r, uint32_t server, struct channel **ret
 	channel->resolver = r;
 	channel->server = server;
 	channel->index = index;
+	channel->udp = -1;
 	channel->edns = !r->course.servers[server].plain;
 	r->channels[index] = channel;
 	r->channel_count++;
@@ -706,11 +749,24 @@ static bool first_lost(const struct question *question, const struct attempt *at
 	return false;
 }
 
+static bool is_cut_open(const struct question *question)
+{
+	for (size_t i = 0; i < MAX_ATTEMPTS; i++)
+		if (question->attempts[i].channel && question->attempts[i].cut)
+			return true;
+	return false;
+}
+
 static void answer_take(struct resolver *r, struct question *question,
 	const struct attempt *attempt, const struct answer *answer, int64_t now_us)
 {
-	if (first_lost(question, attempt))
+	if (first_lost(question, attempt)) {
 		pace_lost(&r->pace);
+		if (is_cut_open(question))
+			burst_lost(&r->burst);
+	}
+	if (attempt->cut)
+		burst_heard(&r->burst);
 	pace_heard(&r->pace, now_us - attempt->sent, r->queue.count > 0, now_us);
 	pace_weigh_losses(&r->pace, now_us / 1000);
 	if (r->course.patience)
@@ -803,7 +859,9 @@ static void hand_over(struct channel *channel, struct attempt *attempt, uint16_t
 	}
 	if (question->validated)
 		bytes[FLAGS_AT + 1] |= FLAG_AD;
+	channel->resolver->handed_over = attempt;
 	ares_send(channel->ares, bytes, length, on_reply, attempt);
+	channel->resolver->handed_over = NULL;
 	ares_free_string(bytes);
 }
 
@@ -859,8 +917,7 @@ static int question_send(struct resolver *r, struct question *question, int64_t 
 	channel->broken = false;
 	r->attempts++;
 	hand_over(channel, attempt, id);
-	/* The kernel tells of an unreachable server once, at whichever send comes next: the
-	 * questions before it would wait in vain. */
+	/* What else it carries is lost as well: see tell_unsent(). */
 	if (channel->broken) {
 		ares_cancel(channel->ares);
 		channel->broken = false;
@@ -895,6 +952,24 @@ static bool may_send(const struct resolver *r)
 {
 	return r->queue.count && course_may_ask(&r->course) &&
 	       pace_allows(&r->pace, r->in_first_step, r->stats.in_flight);
+}
+
+/*
+ * The kernel tells of an unreachable server once, at whichever send comes next: not only the
+ * questions of that burst, but all that were sent before on this channel would wait in vain.
+ */
+static void tell_unsent(struct resolver *r)
+{
+	for (uint32_t i = 0; r->unsent && i < r->channel_slots; i++) {
+		struct channel *channel = r->channels[i];
+		if (!channel || !channel->unsent)
+			continue;
+		channel->unsent = false;
+		channel->broken = true;
+		ares_cancel(channel->ares);
+		channel->broken = false;
+	}
+	r->unsent = false;
 }
 
 static int send_queued(struct resolver *r)
@@ -1236,6 +1311,8 @@ int resolver_dispatch(struct resolver *r, struct error *error)
 		expire(r);
 		reap(r);
 		result = send_queued(r);
+		send_burst(r);
+		tell_unsent(r);
 		if (count < EVENTS)
 			break;
 	}

@@ -268,6 +268,8 @@ CALL("send", ssize_t, sendto,
 	(fd, data, size, flags, to, to_size), -1)
 CALL("send", ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags),
 	(fd, message, flags), -1)
+CALL("send", int, sendmmsg, (int fd, struct mmsghdr *messages, unsigned count, int flags),
+	(fd, messages, count, flags), -1)
 CALL("receive", ssize_t, recv, (int fd, void *data, size_t size, int flags),
 	(fd, data, size, flags), -1)
 CALL("receive", ssize_t, recvfrom,

@@ -4,6 +4,7 @@
 
 ASK=path of the program that ask.c makes (default: build/tests/system/ask in the repository)."""
 import collections
+import json
 import os
 import shutil
 import socket
@@ -517,6 +518,50 @@ class Ports(Base):
         server.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
         run = self.ask([server], ["n%d.example A" % number for number in range(2000)], timeout=5000)
         self.assertEqual({run.only(index).kind for index in range(2000)}, {"addresses"})
+
+
+class Together(Base):
+    """First questions leave in messages that the kernel cuts (lib/edge/burst.h)."""
+    needs = ("nft",)
+    COUNT = 400
+    QUESTIONS = ["n%03d.example A" % number for number in range(COUNT)]
+
+    def setUp(self):
+        self.server = self.dns()
+        self.server.default = answer("203.0.113.1")
+
+    def count_messages(self, size, verdict="accept"):
+        """Those to the server of at least this size (one question is 69 bytes); returns a function that says how many."""
+        self.host.run(["nft", "add table ip messages; add chain ip messages out { type filter hook output "
+                       "priority 0; }; add rule ip messages out udp dport %d meta length >= %d counter %s"
+                       % (self.server.port, size, verdict)])
+        self.addCleanup(self.host.run, ["nft", "delete table ip messages"])
+
+        def count():
+            listed = json.loads(self.host.run(["nft", "-j", "list", "table", "ip", "messages"]).stdout)
+            rule = next(item["rule"] for item in listed["nftables"] if "rule" in item)
+            return next(part["counter"]["packets"] for part in rule["expr"] if "counter" in part)
+        return count
+
+    def assertAnswered(self, run):
+        self.assertEqual({run.only(index).kind for index in range(self.COUNT)}, {"addresses"})
+
+    def test_few_messages_and_the_same_questions(self):
+        count = self.count_messages(200)
+        self.assertAnswered(self.ask([self.server], self.QUESTIONS, timeout=5000, in_flight=self.COUNT))
+        # Sixteen at most in one, and fifty from one port.
+        self.assertEqual(count(), self.COUNT / 50 * 3)
+        self.assertEqual({question.name for question in self.server.questions()},
+                         {text.split()[0] for text in self.QUESTIONS})
+
+    def test_where_they_get_lost(self):
+        """Of a firewall, or a driver, that loses what is to be cut: each question is asked again by
+        itself."""
+        dropped = self.count_messages(200, "drop")
+        run = self.ask([self.server], self.QUESTIONS, timeout=5000, in_flight=self.COUNT)
+        self.assertAnswered(run)
+        self.assertLess(max(run.only(index).at for index in range(self.COUNT)), 2.5)
+        self.assertEqual(dropped(), self.COUNT / 50 * 3)
 
 
 if __name__ == "__main__":
