@@ -132,7 +132,7 @@ static void test_losses_halve_it_once_at_a_time(void **state)
 	pace_weigh_losses(&pace, 1199);
 	assert_int_equal(pace.limit, PACE_START / 2);
 	pace_weigh_losses(&pace, 1200);
-	assert_int_equal(pace.limit, PACE_START / 4);
+	assert_int_equal(pace.limit, PACE_START / 4 > PACE_LEAST ? PACE_START / 4 : PACE_LEAST);
 	for (int64_t now = 3000; now < 20000; now += 1000)
 		pace_shrink(&pace, now);
 	assert_int_equal(pace.limit, PACE_LEAST);
