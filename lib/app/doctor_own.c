@@ -123,7 +123,8 @@ static void report_outdated(
 	put_table(config->table, &what);
 	text_puts(&what, " is not what the config asks for");
 	findings_add_plain(findings, FINDING_PROBLEM, "own-table", text_string(&what),
-		"The ports, the mode or `replies` in force are those of an earlier config.",
+		"The ports, the mode or `replies` in force are those of an earlier config, or the "
+		"list of hosts has outgrown the table's sets.",
 		keeper->daemon == DOCTOR_DAEMON_RUNS
 			? "sipfence reload"
 			: "sipfence sync --diff, then: sipfence sync (with --yes where it asks for "
