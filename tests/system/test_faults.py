@@ -104,6 +104,7 @@ class Traced(Case):
         return json.dumps([names, self.net.pbx.table()], sort_keys=True)
 
     NOTHING = "[[], null]"
+    AHEAD = "the names that had answered until then are in force"
 
     def both(self, change):
         """Two syncs; what change() does between them. Returns the two tables, and who is wanted."""
@@ -121,8 +122,11 @@ class Traced(Case):
         where = {before: "as before", wanted: "as wanted"}.get(now, "something else")
         # 2 is for a config that can't be read.
         self.assertIn(result.code, (0, 1, 2, 3), result)
-        self.assertIn(where, {0: ["as wanted"], 3: ["as before", "as wanted"]}.get(
-            result.code, ["as before"]), result)
+        allowed = {0: ["as wanted"], 3: ["as before", "as wanted"]}.get(result.code, ["as before"])
+        # On a busy machine an answer may be late, and what is known goes ahead of it: that is said.
+        if result.code == 1 and self.AHEAD in result.err:
+            allowed = ["as before", "something else"]
+        self.assertIn(where, allowed, result)
         if result.code == 2:
             self.assertIn(self.fence.path, result.err)
         if result.code in (1, 2):
@@ -161,6 +165,8 @@ class Faults(Traced):
                         try:
                             if self.assertContract(result, tables[current], tables[1 - current]):
                                 current = 1 - current
+                            elif self.AHEAD in result.err:
+                                current = self.settle(tables)
                         except AssertionError as problem:
                             wrong.append("number %d: %s" % (number, problem))
                             current = self.settle(tables)
