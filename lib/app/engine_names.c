@@ -342,8 +342,8 @@ static void settle(struct engine *engine, size_t question, const struct lookup *
 	struct rhythm rhythm = rhythm_of(engine);
 	uint8_t flags = index->flags[question];
 	bool answered = lookup->failures == 0 || lookup->last == ANSWER_REFUSED;
-	int64_t delay =
-		rhythm_delay(&rhythm, lookup, !(flags & QUESTION_SETTLED), throw_dice(engine));
+	int64_t due = rhythm_due(
+		&rhythm, lookup, !(flags & QUESTION_SETTLED), throw_dice(engine), engine->now_ms);
 
 	index->flags[question] = (uint8_t)(flags & ~OF_THIS_TIME);
 	if (answered)
@@ -359,7 +359,7 @@ static void settle(struct engine *engine, size_t question, const struct lookup *
 		return;
 	}
 	schedule_set(&index->questions, question,
-		!answered && flags & QUESTION_EARLY ? soon(engine) : engine->now_ms + delay);
+		!answered && flags & QUESTION_EARLY ? soon(engine) : due);
 	engine_end_ticket(engine, index->later[question]);
 	index->later[question] = 0;
 }

@@ -10,6 +10,9 @@ enum {
 	RETRY_MS = 10 * 1000,
 	LATE_SHARE = 10,   /* an answer's delay grows by up to a tenth */
 	FAILURE_SHARE = 4, /* a failure's delay shrinks by up to a quarter */
+	TOGETHER = 16,
+	TOGETHER_MS = 256,
+	TOGETHER_SHARE = 20, /* of a delay, that it may grow by */
 	MS_PER_SECOND = 1000,
 };
 
@@ -210,4 +213,35 @@ int64_t rhythm_delay(
 		break;
 	}
 	return delay_of_failure(rhythm, lookup->failures, random);
+}
+
+/* A power of two, so that the multiples of all of them meet. */
+static int64_t together_ms(const struct rhythm *rhythm, int64_t delay)
+{
+	int64_t most = delay > INT64_MAX / TOGETHER ? INT64_MAX : delay * TOGETHER, step = 1;
+
+	if (rhythm->questions > 0)
+		most /= (int64_t)rhythm->questions;
+	most = clamp(most, 0, clamp(delay / TOGETHER_SHARE, 0, TOGETHER_MS));
+	while (step * 2 <= most)
+		step *= 2;
+	return step;
+}
+
+int64_t rhythm_due(const struct rhythm *rhythm, const struct lookup *lookup, bool settling,
+	uint32_t random, int64_t now_ms)
+{
+	int64_t usual = rhythm_delay(rhythm, lookup, false, 0), earliest = usual;
+	int64_t delay = rhythm_delay(rhythm, lookup, settling, random);
+	int64_t step = together_ms(rhythm, usual), due;
+
+	if (delay >= INT64_MAX - step - now_ms)
+		return INT64_MAX - 1;
+	due = (now_ms + delay + step - 1) & ~(step - 1);
+	if (due - now_ms <= rhythm->max_ms && due - now_ms <= usual + usual / LATE_SHARE)
+		return due;
+	/* A cache that holds the answer for longer has nothing new a moment earlier either. */
+	if ((int64_t)lookup->ttl * MS_PER_SECOND > rhythm->max_ms)
+		earliest = usual - step > rhythm->min_ms ? usual - step : rhythm->min_ms;
+	return due - step - now_ms >= earliest ? due - step : now_ms + delay;
 }

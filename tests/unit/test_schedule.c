@@ -309,6 +309,98 @@ static void test_outage_asks_all_at_fifty_a_second(void **state)
 	assert_int_equal(rhythm_delay(&rhythm, &first, false, 0), HOUR);
 }
 
+static void test_due_times_are_within_the_limits_of_delays(void **state)
+{
+	struct dice dice = dice_new(__func__);
+
+	(void)state;
+	for (int i = 0; i < ROUNDS; i++) {
+		struct rhythm rhythm = random_rhythm(&dice);
+		uint32_t ttl = dice_roll(&dice, 20000), random = (uint32_t)dice_next(&dice);
+		if (dice_roll(&dice, 3) == 0)
+			rhythm.max_ms = rhythm.min_ms;
+		else if (dice_roll(&dice, 2) == 0 && (int64_t)ttl * SECOND > rhythm.min_ms)
+			rhythm.max_ms = (int64_t)ttl * SECOND;
+		struct lookup lookup = answered(answers[dice_roll(&dice, 4)], ttl);
+		int64_t now = HOUR + (int64_t)dice_roll(&dice, HOUR);
+		int64_t usual = clamped((int64_t)ttl * SECOND, rhythm.min_ms, rhythm.max_ms);
+		int64_t most = least(256, usual / 20);
+		bool longer = (int64_t)ttl * SECOND > rhythm.max_ms;
+		int64_t due = rhythm_due(&rhythm, &lookup, false, random, now) - now;
+		int64_t spread = rhythm_delay(&rhythm, &lookup, true, random);
+
+		assert_in_range(due,
+			longer && usual - most > rhythm.min_ms ? usual - most
+			: longer			       ? rhythm.min_ms
+							       : usual,
+			least(usual + usual / 10, rhythm.max_ms));
+		due = rhythm_due(&rhythm, &lookup, true, random, now);
+		assert_in_range(due, now + spread - most, now + spread + most);
+	}
+	assert_int_equal(rhythm_due(&(struct rhythm){.min_ms = 1,
+					    .max_ms = INT64_MAX - 1,
+					    .questions = SIZE_MAX,
+					    .outage = true},
+				 &(struct lookup){.last = ANSWER_COULD_NOT_ASK}, false, 0, HOUR),
+		INT64_MAX - 1);
+}
+
+/* How many moments there are at which one or more of all these questions are due. */
+static size_t moments(const struct rhythm *rhythm, uint32_t ttl, int64_t now, size_t *ret_most)
+{
+	struct dice dice = {.state = 20240229};
+	struct lookup lookup = answered(ANSWER_ADDRESSES, ttl);
+	struct schedule schedule;
+	size_t count = 0, item, together = 0;
+	int64_t due = 0;
+
+	*ret_most = 0;
+	assert_int_equal(schedule_init(&schedule, rhythm->questions), 0);
+	/* Each was answered at some time within the last TTL. */
+	for (size_t i = 0; i < rhythm->questions; i++)
+		schedule_set(&schedule, i,
+			rhythm_due(rhythm, &lookup, false, (uint32_t)dice_next(&dice),
+				now - (int64_t)dice_roll(&dice, ttl * SECOND)));
+	while (schedule_first(&schedule) < INT64_MAX) {
+		int64_t next = schedule_first(&schedule);
+
+		assert_true(schedule_take(&schedule, next, &item));
+		together = next == due ? together + 1 : 1;
+		count += next != due;
+		due = next;
+		if (together > *ret_most)
+			*ret_most = together;
+	}
+	schedule_clear(&schedule);
+	return count;
+}
+
+static void test_many_are_due_together_but_not_too_many(void **state)
+{
+	struct rhythm rhythm = {.min_ms = SECOND, .max_ms = HOUR};
+	static const struct {
+		size_t questions, least, most;
+		uint32_t ttl;
+	} table[] = {
+		{20, 17, 20, 60},	      /* a phone or two */
+		{2000, 231, 270, 60},	      /* a quarter of a second */
+		{20000, 1500, 2200, 60},      /* 32 ms: ten and some more */
+		{200000, 14000, 17500, 60},   /* 4 ms */
+		{MANY * 4, 28000, 33000, 60}, /* 2 ms */
+		{200, 30, 80, 1},	      /* 32 ms, a 20th of the TTL at most */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		size_t most;
+
+		rhythm.questions = table[i].questions;
+		assert_in_range(
+			moments(&rhythm, table[i].ttl, HOUR, &most), table[i].least, table[i].most);
+		assert_in_range(most, 1, 40);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -321,6 +413,8 @@ int main(void)
 		cmocka_unit_test(test_failures_back_off),
 		cmocka_unit_test(test_failures_never_overflow),
 		cmocka_unit_test(test_outage_asks_all_at_fifty_a_second),
+		cmocka_unit_test(test_due_times_are_within_the_limits_of_delays),
+		cmocka_unit_test(test_many_are_due_together_but_not_too_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
