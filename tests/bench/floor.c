@@ -2,12 +2,12 @@
 /*
  * The floor under a cold sync: what the same questions and the same elements cost without us.
  *
- *     floor SERVER PORT IN-FLIGHT TABLE [full] <NAMES
+ *     floor SERVER PORT IN-FLIGHT TABLE [BATCH] <NAMES
  *
  * One bare c-ares channel asks A and AAAA of every name, IN-FLIGHT at once, with a receive buffer
  * sized for it. Then one raw netlink batch makes a table with a set for each family and all the
- * addresses, sent by one sendmsg, and every acknowledgement is read. `full`: the same elements as
- * sipfence makes, each with a counter and a comment. Prints what was measured in
+ * addresses, sent by one sendmsg, and every acknowledgement is read. BATCH: a file with a batch
+ * that sipfence has sent (record.c), which is sent instead, as it is. Prints what was measured in
  * seconds of the monotonic clock; the caller measures the whole process.
  */
 #define CARES_NO_DEPRECATED
@@ -21,12 +21,12 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 
 enum {
@@ -167,8 +167,8 @@ static struct nlmsghdr *table_message(struct batch *batch, unsigned type, unsign
 		(uint16_t)(flags | NLM_F_ACK), NFPROTO_INET, 0);
 }
 
-static void put_set(struct batch *batch, const char *table, const char *set, uint32_t type,
-	uint32_t size, bool full)
+static void put_set(
+	struct batch *batch, const char *table, const char *set, uint32_t type, uint32_t size)
 {
 	struct nlmsghdr *header = table_message(batch, NFT_MSG_NEWSET, NLM_F_CREATE);
 
@@ -178,25 +178,13 @@ static void put_set(struct batch *batch, const char *table, const char *set, uin
 	mnl_attr_put_u32(header, NFTA_SET_FLAGS, 0);
 	mnl_attr_put_u32(header, NFTA_SET_KEY_TYPE, htonl(type));
 	mnl_attr_put_u32(header, NFTA_SET_KEY_LEN, htonl(size));
-	if (full) {
-		struct nlattr *counter = mnl_attr_nest_start(header, NFTA_SET_EXPR);
-		mnl_attr_put_strz(header, NFTA_EXPR_NAME, "counter");
-		mnl_attr_nest_end(header, counter);
-	}
 	message_end(batch, header);
 }
 
-/* As `nft` writes it: type, length, text. As long as an extension and its name are. */
-static const uint8_t comment[] = "\0\x1d"
-				 "1000001 n1.bench.example.com";
-
 static void put_elements(struct batch *batch, const char *table, const char *set,
-	const uint8_t *addresses, size_t count, size_t size, bool full)
+	const uint8_t *addresses, size_t count, size_t size)
 {
 	size_t element = 4 * sizeof(struct nlattr) + aligned(size), at = 0;
-
-	if (full)
-		element += sizeof(struct nlattr) + aligned(sizeof(comment));
 
 	while (at < count) {
 		struct nlmsghdr *header = table_message(batch, NFT_MSG_NEWSETELEM, NLM_F_CREATE);
@@ -208,9 +196,6 @@ static void put_elements(struct batch *batch, const char *table, const char *set
 			struct nlattr *key = mnl_attr_nest_start(header, NFTA_SET_ELEM_KEY);
 			mnl_attr_put(header, NFTA_DATA_VALUE, size, addresses + at * size);
 			mnl_attr_nest_end(header, key);
-			if (full)
-				mnl_attr_put(
-					header, NFTA_SET_ELEM_USERDATA, sizeof(comment), comment);
 			mnl_attr_nest_end(header, item);
 			used += element;
 		}
@@ -257,11 +242,11 @@ static void send_batch(const struct batch *batch)
 	free(buffer);
 }
 
-static void write_table(const struct flood *flood, const char *table, bool full)
+static void write_table(const struct flood *flood, const char *table)
 {
-	/* An IPv6 element takes 32 bytes, a comment 36; each message has a header of its own. */
+	/* An IPv6 element takes 32 bytes; each message has a header of its own. */
 	struct batch batch = {
-		.data = allocate(80 * (flood->ipv4_count + flood->ipv6_count) + 4 * MESSAGE_ROOM)};
+		.data = allocate(32 * (flood->ipv4_count + flood->ipv6_count) + 4 * MESSAGE_ROOM)};
 	struct nlmsghdr *header =
 		message_begin(&batch, NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
 
@@ -269,20 +254,54 @@ static void write_table(const struct flood *flood, const char *table, bool full)
 	header = table_message(&batch, NFT_MSG_NEWTABLE, NLM_F_CREATE);
 	mnl_attr_put_strz(header, NFTA_TABLE_NAME, table);
 	message_end(&batch, header);
-	put_set(&batch, table, "hosts4", SET_KEY_IPV4, 4, full);
-	put_set(&batch, table, "hosts6", SET_KEY_IPV6, 16, full);
-	put_elements(&batch, table, "hosts4", flood->ipv4, flood->ipv4_count, 4, full);
-	put_elements(&batch, table, "hosts6", flood->ipv6, flood->ipv6_count, 16, full);
+	put_set(&batch, table, "hosts4", SET_KEY_IPV4, 4);
+	put_set(&batch, table, "hosts6", SET_KEY_IPV6, 16);
+	put_elements(&batch, table, "hosts4", flood->ipv4, flood->ipv4_count, 4);
+	put_elements(&batch, table, "hosts6", flood->ipv6, flood->ipv6_count, 16);
 	header = message_begin(&batch, NFNL_MSG_BATCH_END, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
 	message_end(&batch, header);
 	send_batch(&batch);
 	free(batch.data);
 }
 
+/* The ruleset's generation, an attribute of the first message, is another one by now. */
+static void forget_generation(struct batch *batch)
+{
+	size_t size = NLMSG_HDRLEN + sizeof(struct nfgenmsg);
+	const struct nlmsghdr *begin = (void *)batch->data;
+	size_t extra = begin->nlmsg_len - size;
+
+	memmove(batch->data + extra, batch->data, size);
+	batch->data += extra;
+	batch->length -= extra;
+	((struct nlmsghdr *)(void *)batch->data)->nlmsg_len = (uint32_t)size;
+}
+
+static void write_recorded(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	struct stat status;
+
+	if (!file || fstat(fileno(file), &status))
+		die(path);
+	char *recorded = allocate((size_t)status.st_size);
+	struct batch batch = {.data = recorded, .length = (size_t)status.st_size};
+	if (batch.length < sizeof(struct nlmsghdr) || fread(recorded, batch.length, 1, file) != 1)
+		die(path);
+	fclose(file);
+	forget_generation(&batch);
+	int rest = (int)batch.length;
+	for (struct nlmsghdr *header = (void *)batch.data; mnl_nlmsg_ok(header, rest);
+		header = mnl_nlmsg_next(header, &rest))
+		batch.acks += header->nlmsg_flags & NLM_F_ACK ? 1 : 0;
+	send_batch(&batch);
+	free(recorded);
+}
+
 int main(int argc, char **argv)
 {
-	if (argc != 5 && !(argc == 6 && !strcmp(argv[5], "full"))) {
-		fprintf(stderr, "usage: floor SERVER PORT IN-FLIGHT TABLE [full] <NAMES\n");
+	if (argc != 5 && argc != 6) {
+		fprintf(stderr, "usage: floor SERVER PORT IN-FLIGHT TABLE [BATCH] <NAMES\n");
 		return 2;
 	}
 	struct flood flood = {.limit = strtoul(argv[3], NULL, 10)};
@@ -292,7 +311,10 @@ int main(int argc, char **argv)
 	flood.ipv6 = allocate(16 * flood.count);
 	flood_run(&flood, argv[1], atoi(argv[2]));
 	double asked = seconds();
-	write_table(&flood, argv[4], argc == 6);
+	if (argc == 6)
+		write_recorded(argv[5]);
+	else
+		write_table(&flood, argv[4]);
 	double written = seconds();
 	struct timespec cpu;
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
