@@ -341,15 +341,6 @@ static int reduce_capabilities(bool net_admin, struct error *error)
 	return 0;
 }
 
-static bool has_ambient(void)
-{
-	for (int capability = 0; capability <= CAP_LAST_CAP; capability++) {
-		if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, capability, 0, 0) == 1)
-			return true;
-	}
-	return false;
-}
-
 static bool has_other_than_net_admin(capng_type_t set)
 {
 	for (unsigned capability = 0; capability <= CAP_LAST_CAP; capability++) {
@@ -381,7 +372,8 @@ static int check(const struct privilege_user *user, bool net_admin, struct error
 	errno = 0;
 	if (has_other_than_net_admin(CAPNG_EFFECTIVE) ||
 		has_other_than_net_admin(CAPNG_PERMITTED) ||
-		has_other_than_net_admin(CAPNG_INHERITABLE) || has_ambient() ||
+		has_other_than_net_admin(CAPNG_INHERITABLE) ||
+		capng_have_capabilities(CAPNG_SELECT_AMBIENT) != CAPNG_NONE ||
 		(net_admin && !capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_ADMIN)))
 		return refuse(error, "capabilities are others than was asked for");
 	if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
