@@ -124,6 +124,14 @@ static bool is_good(const struct reader *reader, const yaml_node_t *node, unsign
 	       !has_foreign_tag(node);
 }
 
+/* "21:home.example" is one word to YAML. */
+static bool lacks_space(const yaml_node_t *node)
+{
+	return node->type == YAML_SCALAR_NODE &&
+	       node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
+	       memchr(node_text(node), ':', node_length(node));
+}
+
 /* Of a node that is not good. */
 static void report_node(
 	struct reader *reader, const yaml_node_t *node, unsigned kinds, const char *what)
@@ -134,8 +142,11 @@ static void report_node(
 		reader_error(reader, node, "%s has no value; %s is needed here", what,
 			kinds_name(kinds));
 	else if (!(kind_of(node) & kinds))
-		reader_error(reader, node, "%s must be %s, not %s", what, kinds_name(kinds),
-			kind_name(kind_of(node)));
+		reader_error(reader, node, "%s must be %s, not %s%s", what, kinds_name(kinds),
+			kind_name(kind_of(node)),
+			kinds & NODE_MAPPING && lacks_space(node)
+				? "; a space belongs behind the colon"
+				: "");
 	else
 		reader_error(reader, node, "tags (!...) have no meaning here; remove it");
 }
@@ -438,6 +449,8 @@ static void report_invalid(struct load *load, const char *problem)
 
 	if (report_is_tab(load->report, place_of(load, mark)))
 		hint = "; YAML is indented with spaces, not with tabs";
+	else if (strcmp(problem, "did not find expected key") == 0)
+		hint = "; the keys of one mapping stand below each other";
 	if (parser->context && parser->context_mark.line != mark->line)
 		snprintf(from, sizeof(from), " (from line %zu)", parser->context_mark.line + 1);
 	report_error(load->report, place_of(load, mark), "not valid YAML: %s%s%s%s%s", problem,

@@ -244,12 +244,14 @@ static size_t width_between(const char *data, size_t start, size_t end, size_t e
 	return width;
 }
 
-/* The line, cut around the caret where it is long, and the caret below. A tab is echoed as one
- * space: its width on a terminal depends on where the line starts. */
+/* The line, cut around the caret where it is long, and the caret below; nothing of an empty one. A
+ * tab is echoed as one space: its width on a terminal depends on where the line starts. */
 static void print_echo(const struct line_cursor *line, uint32_t column, struct text *messages)
 {
 	size_t caret = byte_of_column(line, column), from = line->start, to = line->end, width = 0;
 
+	if (from == to)
+		return;
 	if (width_between(line->data, from, to, ECHO_WIDTH) > ECHO_WIDTH) {
 		for (from = caret; from > line->start && width < ECHO_BEFORE; from--)
 			width += width_of(line->data[from - 1]);

@@ -250,7 +250,7 @@ static void explain_address(const char *text, size_t length, char *buffer, size_
 	if (length == 0) {
 		snprintf(buffer, size, "nothing stands before the slash");
 	} else if (strncasecmp(text, "sip:", 4) == 0 || strncasecmp(text, "sips:", 5) == 0 ||
-		   memmem(text, length, "://", 3)) {
+		   (colon && strncmp(colon, "://", 3) == 0)) {
 		snprintf(buffer, size, "write the host's name alone, without \"%.*s\"",
 			(int)(colon - text) + 1, text);
 	} else if (!colon) {

@@ -206,7 +206,7 @@ static int glob_failed(const char *path, int number)
 static int explain_main(const char *path, int result, struct error *error)
 {
 	const char *what =
-		"does not exist; write it, or name another one with -c (sipfence.yaml(5))";
+		"does not exist; sipfence init writes a first one; or name another with -c";
 
 	if (result != -ENOENT && (result != -EACCES || access(path, R_OK) == 0))
 		return result;

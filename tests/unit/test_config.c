@@ -790,16 +790,25 @@ static void test_bad_yaml(void **state)
 {
 	static const struct bad cases[] = {
 		{"", "t.yaml:1:1: error: the config is empty; it needs \"local-subnets\", "
-		     "\"extensions\" or \"peers\"\n\n^\n"},
+		     "\"extensions\" or \"peers\"\n"},
 		{"# nothing\n", "t.yaml:1:1: error: the config is empty; it needs "
 				"\"local-subnets\", \"extensions\" or \"peers\"\n# nothing\n^\n"},
 		{"hello\n", "t.yaml:1:1: error: the config must be a mapping (\"key: value\"), "
 			    "not text\nhello\n^\n"},
 		{"- a.b\n", "t.yaml:1:1: error: the config must be a mapping (\"key: value\"), "
 			    "not a list\n- a.b\n^\n"},
-		{"peers: {a: b.c\n",
-			"t.yaml:2:1: error: not valid YAML: did not find expected "
-			"',' or '}', while parsing a flow mapping (from line 1)\n\n^\n"},
+		{"peers: {a: b.c\n", "t.yaml:2:1: error: not valid YAML: did not find expected "
+				     "',' or '}', while parsing a flow mapping (from line 1)\n"},
+		{"extensions:\n  21: a.b\n 22: c.d\n",
+			"t.yaml:3:2: error: not valid YAML: did not find expected key, while "
+			"parsing a block mapping (from line 1); the keys of one mapping stand "
+			"below each other\n 22: c.d\n ^\n"},
+		{"extensions:\n  21:a.b\n",
+			"t.yaml:2:3: error: \"extensions\" must be a mapping (\"key: value\"), not "
+			"text; a space belongs behind the colon\n  21:a.b\n  ^\n"},
+		{"extensions:\n  21: http://a.b/\n",
+			"t.yaml:2:7: error: \"http://a.b/\" is not an address: write the host's "
+			"name alone, without \"http:\"\n  21: http://a.b/\n      ^\n"},
 		{"hold: 1h\n\tgone: 5m\n",
 			"t.yaml:2:1: error: not valid YAML: found a tab character that violates "
 			"indentation, while scanning a plain scalar (from line 1); YAML is "
