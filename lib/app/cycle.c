@@ -113,6 +113,7 @@ static int remember(struct cycle *cycle, const struct saved_state *state)
 {
 	if (!state)
 		return 0;
+	cycle->permits_before = state->permits;
 	for (size_t i = 0; i < state->table_count && !cycle->former_table; i++) {
 		if (strcmp(state->tables[i], cycle->config->table) == 0 &&
 			cycle->config->table_family == TABLE_INET) {
@@ -752,6 +753,7 @@ static void end_journal(struct cycle *cycle)
 int cycle_print_state(const struct cycle *cycle, bool taken_back, struct text *text)
 {
 	struct enforced_ports enforced = {cycle->enforced_before, cycle->enforced_before_count};
+	uint64_t permits = taken_back ? cycle->permits_before : state_permits(cycle->config);
 	struct enforced_port *list = NULL;
 
 	if (!taken_back) {
@@ -759,8 +761,8 @@ int cycle_print_state(const struct cycle *cycle, bool taken_back, struct text *t
 			return -ENOMEM;
 		enforced.list = list;
 	}
-	state_print(
-		cycle->roster, cycle->config, &cycle->clock, &enforced, cycle->former_table, text);
+	state_print(cycle->roster, cycle->config, &cycle->clock, &enforced, permits,
+		cycle->former_table, text);
 	free(list);
 	return text->failed ? -ENOMEM : 0;
 }

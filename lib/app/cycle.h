@@ -36,6 +36,7 @@ struct cycle {
 	int64_t now;			       /* clock.now: of the whole cycle, seconds */
 	struct enforced_port *enforced_before; /* by the saved state, in the config's table */
 	size_t enforced_before_count;
+	uint64_t permits_before; /* state_permits() of the config before, by the saved state */
 	bool table_known;   /* as our own: by the saved state, or since this process has made it */
 	char *former_table; /* of another name, made by an earlier run and still there; NULL: none
 			     */

@@ -185,6 +185,76 @@ static void print_clock(const struct steady *clock, struct text *text)
 	text_printf(text, " %s\n", clock->at.boot_id[0] ? clock->at.boot_id : "-");
 }
 
+static void hash_number(XXH3_state_t *hash, uint64_t number)
+{
+	uint8_t bytes[8];
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(number >> (8 * i));
+	XXH3_64bits_update(hash, bytes, sizeof(bytes));
+}
+
+/* With its NUL, so that no two lists of texts are one. */
+static void hash_text(XXH3_state_t *hash, const char *string)
+{
+	XXH3_64bits_update(hash, string ? string : "", strlen(string ? string : "") + 1);
+}
+
+static void hash_prefixes(XXH3_state_t *hash, const struct prefix *prefixes, size_t count)
+{
+	hash_number(hash, count);
+	for (size_t i = 0; i < count; i++) {
+		char buffer[PREFIX_TEXT_SIZE];
+
+		prefix_print(&prefixes[i], buffer);
+		hash_text(hash, buffer);
+	}
+}
+
+static void hash_owner(XXH3_state_t *hash, const struct config *config, const struct owner *owner)
+{
+	hash_number(hash, owner->kind);
+	hash_number(hash, owner->services);
+	hash_number(hash, owner->ipv6_prefix);
+	hash_number(hash, config->guards[owner->guard].fingerprint);
+	hash_number(hash, owner->name_count);
+	for (size_t i = 0; i < owner->name_count; i++)
+		hash_text(hash, owner->names[i]);
+	hash_number(hash, owner->srv_count);
+	for (size_t i = 0; i < owner->srv_count; i++)
+		hash_text(hash, owner->srv[i]);
+	hash_prefixes(hash, owner->fixed, owner->fixed_count);
+}
+
+/* Not the ports, the mode or `replies`: those are the table's shape, which is compared itself. */
+uint64_t state_permits(const struct config *config)
+{
+	XXH3_state_t hash;
+	uint64_t digest;
+
+	XXH3_64bits_reset(&hash);
+	hash_text(&hash, config->table);
+	hash_number(&hash, config->table_family);
+	hash_number(&hash, config->sets_only);
+	for (size_t i = 0; i < config->service_count; i++) {
+		const struct service *service = &config->services[i];
+
+		hash_text(&hash, service->name);
+		hash_number(&hash, service->local);
+		for (int family = 0; family < FAMILY_COUNT; family++) {
+			hash_text(&hash, service->sets[0][family]);
+			hash_text(&hash, service->sets[1][family]);
+		}
+	}
+	for (int kind = 0; kind < OWNER_KIND_COUNT; kind++)
+		hash_number(&hash, (uint64_t)config->linger[kind]);
+	hash_prefixes(&hash, config->local_subnets, config->local_subnet_count);
+	for (size_t i = 0; i < config->owner_count; i++)
+		hash_owner(&hash, config, &config->owners[i]);
+	digest = XXH3_64bits_digest(&hash);
+	return digest ? digest : 1;
+}
+
 void state_print_host(const struct host *host, const struct config *config,
 	const struct steady *clock, struct text *text)
 {
@@ -204,8 +274,8 @@ void state_print_srv(const struct srv *srv, const struct steady *clock, struct t
 }
 
 void state_print(const struct roster *roster, const struct config *config,
-	const struct steady *clock, const struct enforced_ports *enforced, const char *former_table,
-	struct text *text)
+	const struct steady *clock, const struct enforced_ports *enforced, uint64_t permits,
+	const char *former_table, struct text *text)
 {
 	size_t start = text->length, lines = 1;
 
@@ -217,6 +287,12 @@ void state_print(const struct roster *roster, const struct config *config,
 	}
 	if (former_table) {
 		text_printf(text, "table %s\n", former_table);
+		lines++;
+	}
+	if (permits) {
+		text_puts(text, "permits");
+		put_hexadecimal(text, permits);
+		text_puts(text, "\n");
 		lines++;
 	}
 	lines += print_enforced(config->table, enforced, text);
@@ -431,6 +507,11 @@ static bool parse_table(struct parser *parser, struct line *line)
 	state->tables[state->table_count] = arena_copy(&state->arena, table, length);
 	parser->no_memory |= !state->tables[state->table_count];
 	return state->tables[state->table_count++] != NULL;
+}
+
+static bool parse_permits(struct parser *parser, struct line *line)
+{
+	return hexadecimal(line, &parser->state->permits);
 }
 
 static bool parse_enforced(struct parser *parser, struct line *line)
@@ -671,6 +752,7 @@ static bool parse_line(struct parser *parser, struct line *line)
 		{"host", parse_host, false, false},
 		{"clock", parse_clock, false, false},
 		{"table", parse_table, false, false},
+		{"permits", parse_permits, false, false},
 		{"enforced", parse_enforced, false, false},
 		{"changes", parse_changes, true, false},
 		{"retired", parse_retired, true, false},
@@ -847,6 +929,7 @@ int state_parse_journal(struct saved_state *state, const char *data, size_t leng
 			state->host_count = before.host_count;
 			state->srv_count = before.srv_count;
 			state->table_count = before.table_count;
+			state->permits = before.permits;
 			state->enforced_count = before.enforced_count;
 			state->enforced_table = before.enforced_table;
 			state->clock = before.clock;

@@ -6,6 +6,7 @@
  *   sipfence-state 2
  *   clock STEADY WALL BOOTTIME BOOT_ID     core/steady.h; BOOT_ID may be -
  *   table NAME                             that runs have made, and that is still there
+ *   permits FINGERPRINT                    of the config that was put in force: state_permits()
  *   enforced TABLE PROTOCOL FIRST LAST     ports that the last run shut to strangers
  *   host NAME GUARD TOLD [validated]       `validated`: learned under require-dnssec
  *   lookup FAMILY ASKED GOOD NONE TTL FAILURES LAST REASON [ADDRESS ...]   FAMILY: 4 or 6
@@ -52,18 +53,25 @@ struct saved_state {
 	struct steady clock; /* of the run that saved it */
 	const char *tables[STATE_MAX_TABLES];
 	size_t table_count;
+	uint64_t permits;	    /* 0: unknown */
 	const char *enforced_table; /* of all of `enforced` */
 	struct enforced_port *enforced;
 	size_t enforced_count;
 };
 
 /*
+ * A number of all in a config that decides, together with what DNS says, which elements the table
+ * has: another one where that is another. The same in every run; never 0.
+ */
+uint64_t state_permits(const struct config *config);
+
+/*
  * Of everything that was ever asked. `enforced` are the ports that are shut to strangers, or about
- * to be, in config->table.
+ * to be, in config->table; `permits` is of the config that is in force, 0: not known.
  */
 void state_print(const struct roster *roster, const struct config *config,
-	const struct steady *clock, const struct enforced_ports *enforced, const char *former_table,
-	struct text *text);
+	const struct steady *clock, const struct enforced_ports *enforced, uint64_t permits,
+	const char *former_table, struct text *text);
 
 /*
  * A text of one name alone, to be appended to a journal: a file of such texts, one behind the

@@ -233,13 +233,14 @@ static void check_round_trip(
 	struct roster *restored;
 	size_t line;
 
-	state_print(roster, config, clock, &enforced, "former", &text);
+	state_print(roster, config, clock, &enforced, 7, "former", &text);
 	FUZZ_CHECK(!text.failed);
 	FUZZ_CHECK(state_parse(text.data, text.length, &state, &line) == 0);
 	check_parsed(state);
 	FUZZ_CHECK(state->clock.now == clock->now && state->enforced_count == 1);
+	FUZZ_CHECK(state->permits == 7);
 	restored = restore(state, config, clock->now);
-	state_print(restored, config, clock, &enforced, "former", &again);
+	state_print(restored, config, clock, &enforced, state->permits, "former", &again);
 	FUZZ_CHECK(fuzz_same_text(&text, &again));
 	check_journal(state, restored, config, clock);
 	state = state_free(state);

@@ -19,7 +19,7 @@ static const struct enforced_ports enforced = {ports, 2}, nothing_enforced = {NU
 
 static void print_state(const struct roster *roster, const struct config *config, struct text *text)
 {
-	state_print(roster, config, &clock_then, &enforced, "pbx", text);
+	state_print(roster, config, &clock_then, &enforced, 0, "pbx", text);
 }
 
 struct world {
@@ -310,7 +310,8 @@ static void test_enforced_ports_are_forgotten(void **state)
 	make_world(&world, &dice);
 	print_state(world.roster, &world.config, &text);
 	world.config.table = "pbx"; /* what is left is as if there had been no other */
-	state_print(world.roster, &world.config, &clock_then, &nothing_enforced, NULL, &expected);
+	state_print(
+		world.roster, &world.config, &clock_then, &nothing_enforced, 0, NULL, &expected);
 	state_forget_enforced(text.data, text.length, "sipfence", &without);
 	assert_string_equal(without.data, expected.data);
 	text_free(&text);
@@ -678,6 +679,96 @@ static void test_journal_of_new_names_and_targets(void **state)
 	roster_free(world.roster);
 }
 
+/* A text that was made before is without, and a journal changes nothing of it. */
+static void test_what_the_config_permitted_is_known(void **state)
+{
+	const struct steady older = {.now = NOW + 4, .at = clock_then.at};
+	const uint64_t permits[] = {0, 1, UINT64_MAX};
+	struct dice dice = dice_new(__func__);
+	struct world world;
+
+	(void)state;
+	make_world(&world, &dice);
+	for (size_t i = 0; i < sizeof(permits) / sizeof(permits[0]); i++) {
+		struct saved_state *saved = NULL;
+		struct text text = {0}, journal = {0};
+		size_t line;
+
+		state_print(world.roster, &world.config, &clock_then, &enforced, permits[i], NULL,
+			&text);
+		assert_int_equal(!strstr(text_string(&text), "\npermits "), permits[i] == 0);
+		assert_int_equal(state_parse(text.data, text.length, &saved, &line), 0);
+		state_print_host(&world.roster->hosts[0], &world.config, &clock_then, &journal);
+		state_print(world.roster, &world.config, &older, &enforced, 99, NULL, &journal);
+		assert_int_equal(state_parse_journal(saved, journal.data, journal.length), 0);
+		assert_true(saved->permits == permits[i]);
+		state_free(saved);
+		text_free(&text);
+		text_free(&journal);
+	}
+	roster_free(world.roster);
+}
+
+/* Each change of `what` makes another number, and putting it back makes the former one. */
+#define EXPECT_ANOTHER(config, what, value)                                                        \
+	do {                                                                                       \
+		const __typeof__(what) kept = (what);                                              \
+		const uint64_t number = state_permits(config);                                     \
+                                                                                                   \
+		(what) = (value);                                                                  \
+		assert_true(state_permits(config) != number);                                      \
+		(what) = kept;                                                                     \
+		assert_true(state_permits(config) == number);                                      \
+	} while (0)
+
+static void test_what_a_config_permits(void **state)
+{
+	static struct prefix prefixes[] = {
+		{.addr = {.family = FAMILY_IPV4, .bytes = {203, 0, 113, 7}}, .length = 32},
+		{.addr = {.family = FAMILY_IPV4, .bytes = {192, 168, 1}}, .length = 24}};
+	struct world world;
+	struct config *config = &world.config;
+	struct owner *phone = &world.owner[0], *trunk = &world.owner[1];
+	uint64_t before;
+
+	(void)state;
+	make_world(&world, NULL);
+	phone->fixed = config->local_subnets = prefixes;
+	phone->fixed_count = 1;
+	config->local_subnet_count = 1;
+	before = state_permits(config);
+	assert_true(before != 0);
+	EXPECT_ANOTHER(config, world.names[0], "h7.example");
+	EXPECT_ANOTHER(config, world.srv[0], "_sip._tcp.example");
+	EXPECT_ANOTHER(config, phone->name_count, HOSTS - 1);
+	EXPECT_ANOTHER(config, trunk->srv_count, 0);
+	EXPECT_ANOTHER(config, phone->fixed, &prefixes[1]);
+	EXPECT_ANOTHER(config, phone->fixed_count, 0);
+	EXPECT_ANOTHER(config, phone->services, 1);
+	EXPECT_ANOTHER(config, phone->ipv6_prefix, 64);
+	EXPECT_ANOTHER(config, phone->guard, 1);
+	EXPECT_ANOTHER(config, phone->kind, OWNER_PEER);
+	EXPECT_ANOTHER(config, config->owner_count, 1);
+	EXPECT_ANOTHER(config, config->local_subnets, &prefixes[1]);
+	EXPECT_ANOTHER(config, config->local_subnet_count, 2);
+	EXPECT_ANOTHER(config, world.service.local, true);
+	EXPECT_ANOTHER(config, world.service.name, "web");
+	EXPECT_ANOTHER(config, config->service_count, 0);
+	EXPECT_ANOTHER(config, config->linger[OWNER_EXTENSION], 1);
+	EXPECT_ANOTHER(config, config->linger[OWNER_PEER], 1);
+	EXPECT_ANOTHER(config, config->table, "pbx");
+	EXPECT_ANOTHER(config, config->sets_only, true);
+	EXPECT_ANOTHER(config, config->table_family, TABLE_IPV4);
+	EXPECT_ANOTHER(config, world.service.sets[1][FAMILY_IPV6], "lan6");
+
+	/* For people, or compared by other means. */
+	phone->id = "22";
+	config->monitor = config->accept_replies = true;
+	config->hold = config->gone = 1;
+	assert_true(state_permits(config) == before);
+	roster_free(world.roster);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -696,6 +787,8 @@ int main(void)
 		cmocka_unit_test(test_journal_older_than_the_state),
 		cmocka_unit_test(test_journal_of_new_names_and_targets),
 		cmocka_unit_test(test_what_was_validated_is_known),
+		cmocka_unit_test(test_what_the_config_permitted_is_known),
+		cmocka_unit_test(test_what_a_config_permits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
