@@ -54,7 +54,7 @@ static void take_as_last_word(struct roster *roster)
 }
 
 /* What is in force; whoever may not look at the kernel is not told. */
-static void look_at_table(struct offline *offline)
+static void look_at_table(const struct invocation *invocation, struct offline *offline)
 {
 	struct cycle *cycle = &offline->cycle;
 	struct view *view = &offline->view;
@@ -78,10 +78,17 @@ static void look_at_table(struct offline *offline)
 		view->differs = cycle->observed->misfit ||
 				strcmp(cycle->observed->shape, text_string(&cycle->shape)) != 0;
 	}
+	/* Other rules are told as such: elements would say no more. */
+	if (view->in_force && !view->differs &&
+		last_run_look(offline->config, invocation->state_dir, invocation->run_dir, kernel,
+			&offline->last_run) == 0 &&
+		offline->last_run.known)
+		view->drift = &offline->last_run.drift;
 	kernel_close(kernel);
 }
 
-static int load(const char *path, struct offline *offline, struct error *error)
+static int load(const struct invocation *invocation, const char *path, struct offline *offline,
+	struct error *error)
 {
 	struct clock_reading reading = clock_read();
 	struct text notes = {0};
@@ -108,7 +115,7 @@ static int load(const char *path, struct offline *offline, struct error *error)
 		.clock = &offline->cycle.clock,
 		.saved_wall = saved,
 	};
-	look_at_table(offline);
+	look_at_table(invocation, offline);
 	return 0;
 }
 
@@ -126,7 +133,7 @@ int offline_load(const struct invocation *invocation, struct offline *ret_offlin
 	code = load_config(invocation, &ret_offline->config);
 	if (code != EXIT_DONE)
 		return code;
-	if (load(path, ret_offline, &error) == 0)
+	if (load(invocation, path, ret_offline, &error) == 0)
 		return EXIT_DONE;
 	say_error(invocation, &error);
 	offline_clear(ret_offline);
@@ -167,6 +174,7 @@ int offline_load_whole(const struct invocation *invocation, struct offline *ret_
 
 void offline_clear(struct offline *offline)
 {
+	last_run_clear(&offline->last_run);
 	cycle_clear(&offline->cycle);
 	config_free(offline->config);
 	*offline = (struct offline){0};

@@ -5,11 +5,13 @@
 
 #include "command.h"
 #include "cycle.h"
+#include "last_run.h"
 #include "status.h"
 
 struct offline {
 	struct config *config;
 	struct cycle cycle;
+	struct last_run last_run;
 	struct view view; /* of the above */
 };
 

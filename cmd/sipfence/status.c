@@ -634,6 +634,7 @@ static void print_no_daemon(const struct invocation *invocation, const json_t *s
 	const char *mode = answer_string(status, "mode");
 	bool sets_only = strcmp(mode, "sets-only") == 0;
 	bool of_table = strcmp(answer_string(status, "mode_of"), "table") == 0;
+	const char *drift = answer_string(json_object_get(status, "drift"), "text");
 	struct text line = {0};
 
 	text_puts(&line, "no daemon is running; from the state file, saved ");
@@ -649,6 +650,14 @@ static void print_no_daemon(const struct invocation *invocation, const json_t *s
 			answer_string(status, "family"), answer_string(status, "table"),
 			sets_only ? "" : ": nobody is kept out", mode);
 		warn_line(invocation, "\033[31m", text_string(&line));
+	} else if (*drift) {
+		put_table(status, &line);
+		text_printf(&line,
+			" in the kernel, mode %s, %s as the last run left %s: sipfence sync puts "
+			"that right",
+			mode, sets_only ? "are not" : "is not", sets_only ? "them" : "it");
+		warn_line(invocation, "\033[31m", text_string(&line));
+		printf("    %s\n", drift);
 	} else if (answer_is(status, "table_right", false)) {
 		put_table(status, &line);
 		text_printf(&line,

@@ -389,7 +389,8 @@ static void print_owner_or_host(const struct invocation *invocation, const json_
 static void print_doubt_without_daemon(const json_t *why)
 {
 	const char *mode = answer_string(why, "mode"),
-		   *by_config = answer_string(why, "config_mode");
+		   *by_config = answer_string(why, "config_mode"),
+		   *drift = answer_string(json_object_get(why, "drift"), "text");
 
 	printf("no daemon is running; this is from the state file and the config%s\n",
 		answer_is(why, "table_right", true) ? ", and the kernel's table" : "");
@@ -402,6 +403,10 @@ static void print_doubt_without_daemon(const json_t *why)
 		printf("the kernel's table is in mode %s; the config, which says %s, is not in "
 		       "force\n",
 			mode, by_config);
+	else if (*drift)
+		printf("the kernel's table is not as the last run left it, and sipfence sync puts "
+		       "that right: %s\n",
+			drift);
 	else if (answer_is(why, "table_right", false))
 		printf("the kernel's table is not that of the config, which is not in force\n");
 }

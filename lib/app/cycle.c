@@ -149,13 +149,33 @@ int cycle_look_around(struct cycle *cycle, struct error *error)
 	return 0;
 }
 
+/* The names of the config, and what the state (NULL: none) knows of them. */
+static int restore(const struct config *config, const struct saved_state *state,
+	const struct surroundings *around, int64_t now, struct roster **ret_roster)
+{
+	struct roster *known = NULL;
+	/* SRV names first: their targets are hosts, too. */
+	int result = roster_build(config, NULL, &known);
+
+	if (result == 0 && state)
+		result = state_restore_srvs(state, known, now);
+	if (result == 0 && known->srv_count == 0) {
+		*ret_roster = known;
+		known = NULL;
+	} else if (result == 0) {
+		result = roster_build(config, known, ret_roster);
+	}
+	if (result == 0 && state)
+		result = state_restore_hosts(state, config, around, *ret_roster, now);
+	roster_free(known);
+	return result;
+}
+
 int cycle_start(struct cycle *cycle, const struct config *config, const char *state_path,
 	bool read_only, const struct clock_reading *reading, struct text *notes,
 	struct error *error)
 {
 	struct saved_state *state = NULL;
-	struct roster *known = NULL;
-	int64_t now;
 	int result;
 
 	*cycle = (struct cycle){.config = config, .state_path = state_path};
@@ -170,24 +190,42 @@ int cycle_start(struct cycle *cycle, const struct config *config, const char *st
 	if (result < 0)
 		return result;
 	cycle->clock = steady_advance(state ? &state->clock : NULL, reading);
-	now = cycle->now = cycle->clock.now;
+	cycle->now = cycle->clock.now;
 	result = remember(cycle, state);
-	/* SRV names first: their targets are hosts, too. */
 	if (result == 0)
-		result = roster_build(config, NULL, &known);
-	if (result == 0 && state)
-		result = state_restore_srvs(state, known, now);
-	if (result == 0 && known->srv_count == 0) {
-		cycle->roster = known;
-		known = NULL;
-	} else if (result == 0) {
-		result = roster_build(config, known, &cycle->roster);
-	}
-	if (result == 0 && state)
-		result = state_restore_hosts(state, config, &cycle->around, cycle->roster, now);
-	roster_free(known);
+		result = restore(config, state, &cycle->around, cycle->now, &cycle->roster);
 	state_free(state);
 	return result < 0 ? error_no_memory(error) : 0;
+}
+
+int cycle_last_ruleset(
+	const struct config *config, const char *state_path, struct ruleset **ret_ruleset)
+{
+	/* What was let in was judged then: not by the databases and own addresses of today. */
+	const struct surroundings nothing_around = {0};
+	struct cycle cycle = {.config = config, .state_path = state_path};
+	struct allowlist allowlist = {0};
+	struct saved_state *state = NULL;
+	struct roster *roster = NULL;
+	struct text notes = {0};
+	int result = load_state(&cycle, true, &state, &notes, NULL);
+
+	*ret_ruleset = NULL;
+	if (result == 0)
+		result = load_journal(&cycle, &state, &notes);
+	if (result < 0 || notes.length > 0 || !state || state->permits != state_permits(config))
+		goto out;
+	result = restore(config, state, &nothing_around, state->clock.now, &roster);
+	if (result == 0)
+		result = allowlist_build(config, roster, state->clock.now, &allowlist);
+	if (result == 0)
+		result = ruleset_build(config, &allowlist, ret_ruleset);
+out:
+	allowlist_clear(&allowlist);
+	roster_free(roster);
+	state_free(state);
+	text_free(&notes);
+	return result;
 }
 
 static void take_host_answer(

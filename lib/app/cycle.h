@@ -86,6 +86,12 @@ typedef void cycle_progress_fn(void *context, size_t done, size_t total);
 int cycle_start(struct cycle *cycle, const struct config *config, const char *state_path,
 	bool read_only, const struct clock_reading *reading, struct text *notes,
 	struct error *error);
+/*
+ * What the run that left this state file has put in force: by the config, and by what it knew then
+ * of the names. NULL: not known, since there was none, or the config permits others since. -ENOMEM.
+ */
+int cycle_last_ruleset(
+	const struct config *config, const char *state_path, struct ruleset **ret_ruleset);
 /* Of a zeroed cycle with a config: this machine's addresses, and the databases. */
 int cycle_look_around(struct cycle *cycle, struct error *error);
 /*

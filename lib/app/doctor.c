@@ -4,6 +4,7 @@
 #include "doctor_look.h"
 #include "files.h"
 #include "kernel.h"
+#include "last_run.h"
 #include "listeners.h"
 
 #include <errno.h>
@@ -293,6 +294,21 @@ static void look_at_own_table(struct examination *all, struct kernel *kernel)
 			all->config, cycle->observed, &cycle->plan, &all->keeper, all->findings);
 }
 
+/* A daemon watches them itself. */
+static void look_at_elements(struct examination *all, struct kernel *kernel)
+{
+	const struct doctor_request *request = all->request;
+	struct last_run run;
+
+	if (all->keeper.daemon != DOCTOR_NO_DAEMON)
+		return;
+	if (last_run_look(all->config, request->state_dir, request->run_dir, kernel, &run) < 0)
+		all->findings->failed = true;
+	else if (run.known)
+		doctor_drift(all->config, &run.drift, all->findings);
+	last_run_clear(&run);
+}
+
 static void look_at_kernel(struct examination *all)
 {
 	struct nft_survey *survey = NULL;
@@ -308,8 +324,10 @@ static void look_at_kernel(struct examination *all)
 		look_at_former_tables(all, kernel, survey);
 	}
 	nft_survey_free(survey);
-	if (kernel)
+	if (kernel) {
 		look_at_sets(all, kernel);
+		look_at_elements(all, kernel);
+	}
 	if (!kernel)
 		findings_skip(all->findings, "trunk",
 			"the kernel's connection tracking could not be read", DOCTOR_AS_ROOT);

@@ -11,6 +11,7 @@
 #include "asterisk_inventory.h"
 #include "config.h"
 #include "cycle.h"
+#include "drift.h"
 #include "error.h"
 #include "finding.h"
 #include "nft_survey.h"
@@ -101,6 +102,9 @@ bool doctor_runs_sync(const char *text, size_t length);
 /* "own-table". `plan`: from `observed` to what the config asks for. */
 void doctor_own_table(const struct config *config, const struct observed *observed,
 	const struct plan *plan, const struct doctor_keeper *keeper, struct findings *findings);
+/* "elements", of that table or of the sets that are kept. */
+void doctor_drift(
+	const struct config *config, const struct drift *drift, struct findings *findings);
 /* Is that a table of sipfence's, whatever its name is? By the chains that it has. */
 bool doctor_is_sipfences(const struct nft_survey *survey, const struct nft_base_chain *chain);
 /* "former-table": one of sipfence's that the config does not name. */

@@ -149,6 +149,27 @@ void doctor_own_table(const struct config *config, const struct observed *observ
 	}
 }
 
+void doctor_drift(const struct config *config, const struct drift *drift, struct findings *findings)
+{
+	struct text what = {0};
+
+	if (!drift_any(drift))
+		return;
+	text_printf(&what, "%sthe table %s %s %s not as the last run left %s: ",
+		config->sets_only ? "the sets in " : "",
+		ruleset_family_name((enum table_family)config->table_family), config->table,
+		config->sets_only ? "are" : "is", config->sets_only ? "them" : "it");
+	drift_print(drift, &what);
+	findings_add_plain(findings, FINDING_PROBLEM, "elements", text_string(&what),
+		"Another program has changed who is let in: who was added passes, and who is "
+		"missing is kept out.",
+		"sipfence sync; if it comes back, see which program does that (nft monitor), or "
+		"run the daemon, which undoes it at once and names the program",
+		"");
+	findings->failed |= what.failed;
+	text_free(&what);
+}
+
 bool doctor_is_sipfences(const struct nft_survey *survey, const struct nft_base_chain *chain)
 {
 	return strcmp(chain->family, "inet") == 0 && strcmp(chain->name, "prerouting") == 0 &&

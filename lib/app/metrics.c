@@ -234,8 +234,7 @@ static void put_table(const struct printer *printer, const struct metrics_run *r
 {
 	const struct view *view = printer->view;
 	bool known = run || view->engine || view->no_table || view->in_force;
-	bool right = view->engine ? engine_summary(view->engine).table_right
-				  : view->in_force && !view->differs;
+	bool right = view_table_right(view);
 
 	if (run)
 		right = run->exit_code == RUN_DONE || run->exit_code == RUN_UNSURE;

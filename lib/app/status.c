@@ -42,6 +42,13 @@ bool view_monitors(const struct view *view)
 	return view->in_force ? view->in_force->enforced_count == 0 : view->config->monitor;
 }
 
+bool view_table_right(const struct view *view)
+{
+	if (view->engine)
+		return engine_summary(view->engine).table_right;
+	return view->in_force && !view->differs && !(view->drift && drift_any(view->drift));
+}
+
 int64_t view_wall(const struct view *view, int64_t time)
 {
 	/* Within a boot the steady clock ticks together with the time since the boot. */
@@ -513,10 +520,50 @@ static void put_mode_name(
 	json_put_string(text, config->sets_only ? "sets-only" : monitor ? "monitor" : "enforce");
 }
 
+static void put_drifted(const struct drifted *drifted, const char *change, struct text *text)
+{
+	for (size_t i = 0; i < drifted->count && i < DRIFT_NAMED; i++) {
+		json_put_open(text, "{");
+		json_put_key(text, "change");
+		json_put_string(text, change);
+		json_put_key(text, "set");
+		json_put_string(text, drifted->first[i].set);
+		json_put_key(text, "element");
+		json_put_prefix(text, &drifted->first[i].prefix);
+		json_put_close(text, "}");
+	}
+}
+
+static void put_drift(const struct drift *drift, struct text *text)
+{
+	struct text words = {0};
+
+	json_put_key(text, "drift");
+	if (!drift) {
+		json_put_null(text);
+		return;
+	}
+	drift_print(drift, &words);
+	json_put_open(text, "{");
+	json_put_key(text, "added");
+	json_put_number(text, (int64_t)drift->added.count);
+	json_put_key(text, "missing");
+	json_put_number(text, (int64_t)drift->missing.count);
+	json_put_key(text, "first");
+	json_put_open(text, "[");
+	put_drifted(&drift->added, "added", text);
+	put_drifted(&drift->missing, "missing", text);
+	json_put_close(text, "]");
+	json_put_key(text, "text");
+	json_put_string(text, words.length > 0 ? text_string(&words) : NULL);
+	json_put_close(text, "}");
+	text->failed |= words.failed;
+	text_free(&words);
+}
+
 void status_put_mode(const struct view *view, struct text *text)
 {
-	bool right = view->engine ? engine_summary(view->engine).table_right
-				  : view->in_force && !view->differs;
+	bool right = view_table_right(view);
 
 	put_mode_name("mode", view->config, view_monitors(view), text);
 	json_put_key(text, "mode_of");
@@ -527,6 +574,7 @@ void status_put_mode(const struct view *view, struct text *text)
 		json_put_bool(text, right);
 	else
 		json_put_null(text);
+	put_drift(view->drift, text);
 }
 
 static void put_head(const struct view *view, struct text *text)

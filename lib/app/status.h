@@ -9,6 +9,7 @@
 
 #include "asterisk_watch.h"
 #include "config.h"
+#include "drift.h"
 #include "engine.h"
 #include "hooks.h"
 #include "ledger.h"
@@ -43,6 +44,8 @@ struct view {
 	/* The kernel's table; NULL: there is none, or it could not be looked at. */
 	const struct observed *in_force;
 	bool differs; /* `in_force` has other rules than the config */
+	/* How the elements of `in_force` differ from what was put in force; NULL: not known. */
+	const struct drift *drift;
 	/* With an engine only: the second of the wall clock in which the machine was booted. Unlike
 	 * the difference of two clocks that tick at different moments, it is always the same. */
 	int64_t boot_wall;
@@ -57,9 +60,11 @@ struct view view_of_engine(
 /* The mode that is in force: of the daemon, of the kernel's table, or if neither is known of the
  * config. */
 bool view_monitors(const struct view *view);
+/* Whether the kernel's table is as it should be, as far as it could be looked at. */
+bool view_table_right(const struct view *view);
 /* A time of the steady clock as the wall clock would have it now. */
 int64_t view_wall(const struct view *view, int64_t time);
-/* "mode", "mode_of", "config_mode", "table_right" */
+/* "mode", "mode_of", "config_mode", "table_right", "drift" */
 void status_put_mode(const struct view *view, struct text *text);
 
 /*

@@ -8,6 +8,7 @@
 #include <libgen.h>
 #include <limits.h>
 #include <stdint.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -535,4 +536,17 @@ int lock_take(const char *path, const char *word, int *ret_fd, struct lock_holde
 		(void)!dprintf(fd, "%ld %s\n", (long)getpid(), word);
 	*ret_fd = fd;
 	return 0;
+}
+
+bool lock_holder_lives(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+	struct lock_holder holder;
+
+	if (fd < 0)
+		return false;
+	holder = read_holder(fd);
+	close(fd);
+	return holder.pid > 0 && holder.pid != getpid() &&
+	       (kill(holder.pid, 0) == 0 || errno == EPERM);
 }

@@ -79,5 +79,8 @@ struct lock_holder {
  */
 int lock_take(const char *path, const char *word, int *ret_fd, struct lock_holder *ret_holder,
 	struct error *error);
+/* Does another process live that has noted itself as its holder? For who must not take it, not even
+ * for a moment: with another program under the former one's number it may be so for nothing. */
+bool lock_holder_lives(const char *path);
 
 #endif

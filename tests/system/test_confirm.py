@@ -267,6 +267,10 @@ class Answers(Base):
                 self.assertLess(time.monotonic() - start, 1)
                 self.assertIn("as it was before", terminal.read())
                 self.assertTakenBack(terminal, before, 20)
+                # The new config is not in force, and the table is as it is by the former one.
+                self.assertIsNone(self.assertCode(self.fence.run("status", "--json"), 0).json()["drift"])
+                self.fence.config(self.FULL)
+                self.assertIs(self.fence.run("status", "--json").json()["drift"]["text"], None)
 
     def test_end_of_input_is_not_yes(self):
         terminal, before = self.begin(2)

@@ -763,6 +763,36 @@ class OwnTable(Case):
         self.configure(extensions="{21: 203.0.113.77, 30: local}")
         self.check_well()
 
+    def test_elements_by_another_hand(self):
+        self.sync()
+        self.net.pbx.nft("add element inet sipfence sip_hosts4 { 203.0.113.66 }\n"
+                         "delete element inet sipfence sip_nets4 { 192.168.1.0/24 }\n")
+        found = self.find("elements")
+        self.assertEqual(found["what"], "the table inet sipfence is not as the last run left it: 1 element was added: "
+                         "203.0.113.66 (sip_hosts4); 1 is missing: 192.168.1.0/24 (sip_nets4)")
+        self.assertTrue(found["change"].startswith("sipfence sync; "), found)
+        self.sync()
+        self.check_well()
+
+    def test_elements_that_have_aged(self):
+        """DNS has an address that is not in force yet: the next sync's business."""
+        self.sync()
+        move = "del home21.example.\nadd home21.example. 30 A %s"
+        self.addCleanup(self.knot.update, move % "203.0.113.10")
+        self.knot.update(move % "203.0.113.77")
+        self.check_well()
+        self.net.pbx.nft("flush set inet sipfence sip_hosts4\n")
+        self.assertIn("203.0.113.10 (sip_hosts4)", self.find("elements")["what"])
+
+    def test_elements_of_another_config(self):
+        """That it is not in force is said, and no more."""
+        self.sync()
+        self.net.pbx.nft("flush set inet sipfence sip_hosts4\n")
+        self.configure("mode: monitor\n")
+        self.find("own-table")
+        self.configure(extensions="{21: [home21.example, 203.0.113.99], 30: local}")
+        self.check_well()
+
     def test_somebody_elses(self):
         self.use("theirs")
         self.net.pbx.nft("table inet theirs { chain c { }\n}\n")

@@ -113,6 +113,27 @@ class Sync(Base):
         self.assertEqual(self.members("lan4"), ["192.168.1.0/24"])
         self.assertIn("198.51.100.0/24", result.out)
 
+    def test_without_a_daemon_a_reload_of_the_firewall_is_noticed(self):
+        """It leaves the sets empty, until the next sync."""
+        self.pbx.nft(firewall())
+        self.sync()
+        self.assertIn("\nthe sets in table inet filter are in the kernel", self.fence.run("status").out)
+        self.pbx.nft(firewall())
+        result = self.fence.run("status")
+        self.assertEqual(result.code, 3, str(result))
+        self.assertIn("\nthe sets in table inet filter in the kernel, mode sets-only, are not as the last run left "
+                      "them: sipfence sync puts that right\n    2 elements are missing: %s (phones4), "
+                      "192.168.1.0/24 (lan4)\n" % HOME, result.out)
+        self.sync()
+        self.pbx.nft("add element inet filter phones4 { %s }\n" % ROGUE)
+        found = [item for item in self.fence.run("doctor", "--json").json()["findings"]
+                 if item["check"] == "elements"]
+        self.assertEqual([item["what"] for item in found],
+                         ["the sets in the table inet filter are not as the last run left them: 1 element was added: "
+                          "%s (phones4)" % ROGUE])
+        self.sync()
+        self.assertEqual(self.fence.run("status").code, 0)
+
     def test_dry_run_loads(self):
         self.pbx.nft(firewall())
         self.pbx.nft("add element inet filter phones4 { 198.51.100.66 }")

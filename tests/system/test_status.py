@@ -14,13 +14,14 @@ import select
 import signal
 import socket
 import struct
+import subprocess
 import termios
 import threading
 import time
 
 from daemon_case import HOME, HOME2, LAN, NAME, PATIENCE, ROGUE, DaemonCase
 from harness import NO_CAPS, Case, main, privileged, wait_until
-from scripted_dns import answer as scripted, delay, nodata, rcode
+from scripted_dns import answer as scripted, delay, nodata, rcode, srv
 
 TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"
 CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f]"
@@ -389,6 +390,185 @@ class Terminal(Base):
         self.assertEqual((code, shown), (0, "the config is in force\n"))
 
 
+class Elements(Base):
+    """Without a daemon: who was let in or thrown out by another's hand since the last run."""
+
+    def setUp(self):
+        super().setUp()
+        self.points(HOME)
+
+    def sync(self, more="", extensions="21: " + NAME):
+        self.configure(more, extensions)
+        return self.assertCode(self.fence.run("sync", "--yes"), 0)
+
+    def drift(self, code):
+        document = self.assertCode(self.fence.run("status", "--json"), code).json()
+        self.assertIs(document["table_right"], code == 0)
+        return document["drift"]
+
+    def check_well(self):
+        drift = self.drift(0)
+        self.assertEqual((drift["added"], drift["missing"], drift["first"], drift["text"]), (0, 0, [], None))
+        out = self.assertCode(self.fence.run("status"), 0).out
+        self.assertIn("\ntable inet sipfence is in the kernel, mode enforce\n", out)
+        self.assertIn("\nsipfence_table_right 1\n", self.fence.run("status", "--prometheus").out)
+
+    def check_not_judged(self):
+        self.assertIsNone(self.drift(0))
+        self.assertNotIn("last run", self.assertCode(self.fence.run("status"), 0).out)
+
+    def check_wrong(self, words):
+        for option in ([], ["-q"]):
+            out = self.assertCode(self.fence.run("status", *option), 3).out
+            self.assertIn("\ntable inet sipfence in the kernel, mode enforce, is not as the last run left it: "
+                          "sipfence sync puts that right\n    %s\n" % words, out)
+            self.assertNotIn("not in force", out)
+        self.assertIn("\nsipfence_table_right 0\n", self.fence.run("status", "--prometheus").out)
+        self.assertEqual(self.drift(3)["text"], words)
+
+    def test_flushed(self):
+        self.sync()
+        self.check_well()
+        self.pbx.nft("flush set inet sipfence sip_hosts4\n")
+        self.assertShut(HOME)
+        self.check_wrong("1 element is missing: %s (sip_hosts4)" % HOME)
+        drift = self.drift(3)
+        self.assertEqual((drift["added"], drift["missing"], drift["first"]),
+                         (0, 1, [{"change": "missing", "set": "sip_hosts4", "element": HOME}]))
+        out = self.assertCode(self.fence.run("why", HOME), 0).out
+        self.assertIn("the kernel's table is not as the last run left it, and sipfence sync puts that right: "
+                      "1 element is missing: %s (sip_hosts4)\n" % HOME, out)
+        self.sync()
+        self.check_well()
+        self.assertPasses(HOME)
+
+    def test_a_stranger_was_added(self):
+        self.sync()
+        self.pbx.nft("add element inet sipfence sip_hosts4 { %s }\n" % ROGUE)
+        self.assertPasses(ROGUE)
+        self.check_wrong("1 element was added: %s (sip_hosts4)" % ROGUE)
+        self.sync()
+        self.check_well()
+        self.assertShut(ROGUE)
+
+    def test_networks(self):
+        self.sync("peers: {carrier: [198.51.100.0/28]}\n")
+        self.check_well()
+        self.pbx.nft("delete element inet sipfence sip_nets4 { 198.51.100.0/28 }\n"
+                     "add element inet sipfence sip_nets4 { 10.0.0.0/8 }\n"
+                     "add element inet sipfence sip_nets6 { 2001:db8:66::/48 }\n")
+        self.check_wrong("2 elements were added: 10.0.0.0/8 (sip_nets4), 2001:db8:66::/48 (sip_nets6); "
+                         "1 is missing: 198.51.100.0/28 (sip_nets4)")
+
+    def test_many(self):
+        self.sync()
+        self.pbx.nft("add element inet sipfence sip_hosts4 { %s }\n" %
+                     ", ".join("198.51.100.%d" % i for i in range(1, 8)))
+        self.check_wrong("7 elements were added: %s and 2 more" %
+                         ", ".join("198.51.100.%d (sip_hosts4)" % i for i in range(1, 6)))
+        self.assertEqual(len(self.drift(3)["first"]), 5)
+
+    def test_strangers_who_knock_are_none(self):
+        self.sync()
+        self.assertShut(ROGUE)
+        self.assertTrue(self.pbx.elements("sip_rejected4"))
+        self.check_well()
+
+    def test_what_has_aged_since(self):
+        """DNS says otherwise by now, a TTL has passed, and what lingers or is held has had its time."""
+        self.points("198.51.100.7", name="trunk.example")
+        more = "peers: {trunk: trunk.example}\nlinger: {peers: 1s}\nhold: 1s\ngone: 1s\n"
+        self.sync(more)
+        self.points("198.51.100.8", name="trunk.example")
+        self.sync(more)
+        self.assertAllowed(HOME, "198.51.100.7", "198.51.100.8")
+        self.points(HOME2)
+        time.sleep(2.5)
+        self.assertEqual(self.hosts4(), sorted([HOME, "198.51.100.7", "198.51.100.8"]))
+        self.check_well()
+        self.dns_broken()
+        self.check_well()
+        # It is what was in force, all the same.
+        self.pbx.nft("delete element inet sipfence sip_hosts4 { 198.51.100.7 }\n")
+        self.check_wrong("1 element is missing: 198.51.100.7 (sip_hosts4)")
+
+    def test_an_address_that_is_ours_by_now(self):
+        """It would be refused today: the next sync's business."""
+        self.sync()
+        self.pbx.ip("address add %s/32 dev lo" % HOME)
+        self.addCleanup(self.pbx.ip, "address delete %s/32 dev lo" % HOME)
+        self.check_well()
+
+    def test_held(self):
+        self.sync()
+        self.dns_broken()
+        self.assertCode(self.fence.run("sync"), 3)
+        document = self.assertCode(self.fence.run("status", "--json"), 3).json()
+        self.assertEqual((document["table_right"], document["drift"]["text"]), (True, None))
+
+    def test_srv(self):
+        self.server.set("_sip._udp.example", "SRV", srv("trunk.example"))
+        self.points("198.51.100.7", name="trunk.example")
+        self.sync("peers: {voipco: {srv: [_sip._udp.example]}}\n")
+        self.assertAllowed(HOME, "198.51.100.7")
+        self.check_well()
+        self.pbx.nft("delete element inet sipfence sip_hosts4 { 198.51.100.7 }\n")
+        self.check_wrong("1 element is missing: 198.51.100.7 (sip_hosts4)")
+
+    def test_another_config_since(self):
+        """What it permits is not in force yet: that is nobody's hand."""
+        self.sync("peers: {carrier: [198.51.100.0/28]}\n")
+        for more, extensions in (("", "21: " + NAME), ("peers: {carrier: [198.51.100.0/27]}\n", "21: " + NAME),
+                                 ("peers: {carrier: [198.51.100.0/28]}\n", "22: [203.0.113.99, %s]" % NAME)):
+            with self.subTest(more=more, extensions=extensions):
+                self.configure(more, extensions)
+                self.check_not_judged()
+        # Of another mode or other ports no more is said than that.
+        self.configure("peers: {carrier: [198.51.100.0/28]}\nmode: monitor\n")
+        self.pbx.nft("flush set inet sipfence sip_hosts4\n")
+        self.assertIsNone(self.drift(3))
+        out = self.fence.run("status").out
+        self.assertIn("is not that of the config, which is not in force", out)
+        self.assertNotIn("last run", out)
+        # What is for people alone, and the config of before, change nothing.
+        self.configure("# a comment\npeers: {carrier: [198.51.100.0/28]}\n")
+        self.check_wrong("1 element is missing: %s (sip_hosts4)" % HOME)
+
+    def test_who_may_not_look(self):
+        self.sync()
+        self.pbx.nft("flush set inet sipfence sip_hosts4\n")
+        result = self.assertCode(self.fence.run("status", prefix=NO_CAPS), 0)
+        self.assertIn("could not be looked at (run it as root)", result.out)
+        self.assertNotIn("last run", result.out)
+
+    def test_beside_a_sync(self):
+        """It saves what it knows before it changes the kernel: between the two nothing is wrong."""
+        self.sync()
+        self.configure(timeout="4s")
+        self.dns_silent()
+        sync = self.pbx.popen(self.fence.argv("sync"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(sync.wait)
+        lock = os.path.join(self.fence.run_dir, "lock")
+
+        def is_at_work():
+            with open(lock) as file:
+                return file.read() == "%d sync\n" % sync.pid
+        self.assertTrue(wait_until(is_at_work, 3), "it does not begin")
+        self.pbx.nft("add element inet sipfence sip_hosts4 { %s }\n" % ROGUE)
+        self.check_not_judged()
+        self.assertIsNone(sync.poll(), "it has ended already")
+        sync.kill()
+        sync.wait()
+        self.check_wrong("1 element was added: %s (sip_hosts4)" % ROGUE)
+
+    def test_a_daemon_watches_itself(self):
+        daemon = self.good()
+        self.assertIsNone(daemon.status()["drift"])
+        self.pbx.nft("flush set inet sipfence sip_hosts4\n", check=False)
+        self.assertAllowed(HOME)
+        self.assertIsNone(daemon.status()["drift"])
+
+
 class Offline(Base):
     def left_by(self, command):
         """What a daemon, or a sync, has left."""
@@ -475,6 +655,17 @@ class Offline(Base):
         self.assertIn(ROGUE + " is dropped at sip\n  by the config, which is not in force: it would be let in\n",
                       out)
         self.assertIn("sipfence sync, or start the daemon", out)
+
+    def test_a_daemon_that_was_killed(self):
+        """What its journal says is what it has put in force."""
+        daemon = self.good()
+        self.points(HOME2)
+        self.assertAllowed(HOME2)
+        daemon.kill()
+        self.assertIsNot(self.fence.run("status", "--json").json()["table_right"], False)
+        self.pbx.nft("flush set inet sipfence sip_hosts4\n")
+        self.assertIn("1 element is missing: %s (sip_hosts4)" % HOME2,
+                      self.assertCode(self.fence.run("status"), 3).out)
 
     def test_a_refused_address_is_not_saved(self):
         self.points("10.0.0.3")

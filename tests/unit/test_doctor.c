@@ -223,6 +223,38 @@ static void test_own_table(void **state)
 	check_own(false, PLAN_SWAP, &daemon, true, 0);
 }
 
+static void check_drift(const struct config *config, const struct drift *drift, const char *what)
+{
+	struct findings findings = {0};
+
+	doctor_drift(config, drift, &findings);
+	assert_int_equal(findings.problems, what != NULL);
+	if (what) {
+		assert_string_equal(findings.list[0].check, "elements");
+		assert_string_equal(findings.list[0].what, what);
+	}
+	findings_clear(&findings);
+}
+
+static void test_drift(void **state)
+{
+	const struct config config = {.table = "sipfence"},
+			    sets = {.table = "filter", .sets_only = true};
+	struct drift drift = {0};
+
+	(void)state;
+	check_drift(&config, &drift, NULL);
+	drift.missing.count = 1;
+	drift.missing.first[0].set = "phones4";
+	drift.missing.first[0].prefix = prefix_of(&(struct addr){.bytes = {203, 0, 113, 7}}, 32);
+	check_drift(&config, &drift,
+		"the table inet sipfence is not as the last run left it: 1 element is missing: "
+		"203.0.113.7 (phones4)");
+	check_drift(&sets, &drift,
+		"the sets in the table inet filter are not as the last run left them: 1 element "
+		"is missing: 203.0.113.7 (phones4)");
+}
+
 static void test_former_table(void **state)
 {
 	struct findings findings = {0};
@@ -618,6 +650,7 @@ int main(void)
 		cmocka_unit_test(test_keeper),
 		cmocka_unit_test(test_crontabs),
 		cmocka_unit_test(test_own_table),
+		cmocka_unit_test(test_drift),
 		cmocka_unit_test(test_former_table),
 		cmocka_unit_test(test_resolv_conf),
 		cmocka_unit_test(test_scripts),

@@ -5,6 +5,7 @@
 
 #include "config_yaml.h"
 #include "json_put.h"
+#include "metrics.h"
 #include "news.h"
 #include "status.h"
 #include "why.h"
@@ -370,6 +371,61 @@ static void test_the_mode_is_that_of_the_table(void **state)
 	world.view.in_force = &drops;
 	world.view.differs = true;
 	expect_mode(&world, "enforce", "table", "monitor", JSON_FALSE);
+	clear_world(&world);
+}
+
+/* Who was let in by another's hand: the rules are right, and the table is not. */
+static void test_a_table_that_others_have_changed(void **state)
+{
+	static struct enforced_port sip[] = {{PROTOCOL_UDP, 5060, 5060}};
+	struct observed drops = {.present = true, .enforced = sip, .enforced_count = 1};
+	struct drift drift = {0};
+	struct text metrics = {0};
+	struct world world;
+	json_t *status, *of, *first;
+
+	(void)state;
+	make_world(&world, "extensions: {1: a.example}\n");
+	world.view.in_force = &drops;
+	status = status_of(&world);
+	assert_true(json_is_null(json_object_get(status, "drift")));
+	json_decref(status);
+
+	world.view.drift = &drift;
+	expect_mode(&world, "enforce", "table", "enforce", JSON_TRUE);
+	status = status_of(&world);
+	of = json_object_get(status, "drift");
+	assert_int_equal(json_integer_value(json_object_get(of, "added")), 0);
+	assert_true(json_is_null(json_object_get(of, "text")));
+	json_decref(status);
+
+	drift.added.count = 1;
+	drift.added.first[0].set = "sip_hosts4";
+	drift.added.first[0].prefix = prefix_of(&(struct addr){.bytes = {203, 0, 113, 66}}, 32);
+	drift.missing.count = DRIFT_NAMED + 2;
+	for (size_t i = 0; i < DRIFT_NAMED; i++) {
+		drift.missing.first[i].set = "sip_nets4";
+		drift.missing.first[i].prefix =
+			prefix_of(&(struct addr){.bytes = {10, (uint8_t)i}}, 16);
+	}
+	expect_mode(&world, "enforce", "table", "enforce", JSON_FALSE);
+	status = status_of(&world);
+	of = json_object_get(status, "drift");
+	assert_int_equal(json_integer_value(json_object_get(of, "added")), 1);
+	assert_int_equal(json_integer_value(json_object_get(of, "missing")), DRIFT_NAMED + 2);
+	first = json_object_get(of, "first");
+	assert_int_equal(json_array_size(first), 1 + DRIFT_NAMED);
+	assert_string_equal(string_at(json_array_get(first, 0), "change"), "added");
+	assert_string_equal(string_at(json_array_get(first, 0), "set"), "sip_hosts4");
+	assert_string_equal(string_at(json_array_get(first, 0), "element"), "203.0.113.66");
+	assert_string_equal(string_at(json_array_get(first, 1), "change"), "missing");
+	assert_string_equal(string_at(json_array_get(first, 2), "element"), "10.1.0.0/16");
+	assert_non_null(strstr(string_at(of, "text"), "1 element was added: 203.0.113.66"));
+	json_decref(status);
+
+	assert_int_equal(metrics_print(&world.view, NULL, NULL, NOW, &metrics), 0);
+	assert_non_null(strstr(text_string(&metrics), "\nsipfence_table_right 0\n"));
+	text_free(&metrics);
 	clear_world(&world);
 }
 
@@ -894,6 +950,7 @@ int main(void)
 		cmocka_unit_test(test_times),
 		cmocka_unit_test(test_each_state),
 		cmocka_unit_test(test_the_mode_is_that_of_the_table),
+		cmocka_unit_test(test_a_table_that_others_have_changed),
 		cmocka_unit_test(test_times_do_not_waver),
 		cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_shared_names_have_all_their_owners),
