@@ -819,11 +819,12 @@ int daemon_run(const struct daemon_options *options, struct config *config, stru
 	loop_watch(daemon.loop, engine_network_fd(daemon.engine), LOOP_READ, wake, &daemon);
 	loop_watch(daemon.loop, engine_disk_fd(daemon.engine), LOOP_READ, wake, &daemon);
 	daemon.watchdog_due = clock_boot_ms();
-	notify_ready(&daemon.notify, "the table is in force");
-	say(&daemon, EVENT_NOTICE, "ready", "control", options->control_path);
+	/* Before others hear that it runs: by the copy they tell what config is in force. */
 	if (options->archive)
 		keep_config(&daemon, options->archive);
-	else
+	notify_ready(&daemon.notify, "the table is in force");
+	say(&daemon, EVENT_NOTICE, "ready", "control", options->control_path);
+	if (!options->archive)
 		say_config_error(&daemon);
 	while (result == 0 && !daemon.done)
 		result = loop_once(&daemon, error);
