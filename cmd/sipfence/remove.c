@@ -2,6 +2,7 @@
 #include "client.h"
 #include "clock.h"
 #include "command.h"
+#include "config_load.h"
 #include "cycle.h"
 #include "files.h"
 #include "lock.h"
@@ -13,6 +14,38 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* Whose table, as far as it is known. */
+struct target {
+	struct config *config; /* NULL: there is none that could be read */
+	const char *table;
+	enum table_family family;
+	bool sets_only;
+};
+
+/* A way out must not depend on a config that is good. */
+static void find_target(const struct invocation *invocation, struct target *ret_target)
+{
+	struct target target = {.table = CONFIG_DEFAULT_TABLE, .family = TABLE_INET};
+	bool good = load_config(invocation, &target.config) == EXIT_DONE;
+	char kept[PATH_MAX];
+
+	if (!good && (snprintf(kept, sizeof(kept), "%s/config", invocation->state_dir) >=
+				     (int)sizeof(kept) ||
+			     config_load_kept(invocation->config_path, kept, &target.config) < 0))
+		target.config = NULL;
+	if (target.config) {
+		target.table = target.config->table;
+		target.family = (enum table_family)target.config->table_family;
+		target.sets_only = target.config->sets_only;
+	}
+	if (!good)
+		say_warning(invocation, "without a good config, what is removed is table %s %s, %s",
+			ruleset_family_name(target.family), target.table,
+			target.config ? "by the copy that the daemon has kept of the last good one"
+				      : "the name that sipfence's has by default");
+	*ret_target = target;
+}
 
 static void report(const struct invocation *invocation, const char *table, bool removed)
 {
@@ -127,19 +160,18 @@ static int check_removed(const struct invocation *invocation, const char *table)
 }
 
 /* The rules of that table go on letting in who is in the sets, and nobody updates them. */
-static void report_sets(const struct invocation *invocation, const struct config *config)
+static void report_sets(const struct invocation *invocation, const struct target *target)
 {
 	struct kernel *kernel = NULL;
 
 	/* A table of ours from before is still in force. */
 	if (kernel_open(&kernel, NULL) == 0)
-		forget(invocation, config->table, kernel);
+		forget(invocation, target->table, kernel);
 	kernel_close(kernel);
 	if (invocation->verbosity >= 0)
 		printf("the sets in your table %s %s stay as they are, and are not updated any "
 		       "more: they are yours to empty\n",
-			ruleset_family_name((enum table_family)config->table_family),
-			config->table);
+			ruleset_family_name(target->family), target->table);
 }
 
 /* A name in the config alone makes no table ours: the state must know of it, or it has our name. */
@@ -162,7 +194,7 @@ static bool is_foreign(const struct invocation *invocation, const char *table,
 }
 
 /* Without a daemon. */
-static int remove_here(const struct invocation *invocation, const struct config *config)
+static int remove_here(const struct invocation *invocation, const char *table)
 {
 	struct kernel *kernel = NULL;
 	struct error error = {0};
@@ -172,14 +204,13 @@ static int remove_here(const struct invocation *invocation, const struct config 
 	/* Whoever the folders belong to: root takes the table out. */
 	if (!lock_folders(invocation, NULL, &lock))
 		goto out;
-	if (kernel_open(&kernel, &error) < 0 ||
-		is_foreign(invocation, config->table, kernel, &error) ||
-		cycle_remove(config->table, kernel, &removed, &error) < 0) {
+	if (kernel_open(&kernel, &error) < 0 || is_foreign(invocation, table, kernel, &error) ||
+		cycle_remove(table, kernel, &removed, &error) < 0) {
 		say_error(invocation, &error);
 		goto out;
 	}
-	report(invocation, config->table, removed);
-	forget(invocation, config->table, kernel);
+	report(invocation, table, removed);
+	forget(invocation, table, kernel);
 	code = EXIT_DONE;
 out:
 	kernel_close(kernel);
@@ -190,26 +221,25 @@ out:
 
 int command_remove(const struct invocation *invocation)
 {
-	struct config *config = NULL;
-	int result = load_config(invocation, &config);
+	struct target target;
+	int result;
 	bool asked;
 
-	if (result != EXIT_DONE)
-		return result;
+	find_target(invocation, &target);
 	result = ask_daemon(invocation);
 	asked = result != NOBODY_ASKED;
-	if (config->sets_only && (!asked || result == EXIT_DONE)) {
-		report_sets(invocation, config);
+	if (target.sets_only && (!asked || result == EXIT_DONE)) {
+		report_sets(invocation, &target);
 		result = EXIT_DONE;
 		asked = false;
 	} else if (!asked)
-		result = remove_here(invocation, config);
+		result = remove_here(invocation, target.table);
 	else if (result == EXIT_DONE)
-		result = check_removed(invocation, config->table);
+		result = check_removed(invocation, target.table);
 	if (result == EXIT_DONE && asked)
 		report_daemon(invocation);
 	if (result == EXIT_DONE)
 		flush_result(invocation);
-	config_free(config);
+	config_free(target.config);
 	return result;
 }

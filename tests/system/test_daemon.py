@@ -523,6 +523,33 @@ class Ends(DaemonCase):
         self.assertFalse(self.pbx.has_table())
         self.assertCode(self.fence.run("remove"), 0)
 
+    def test_remove_without_a_good_config(self):
+        """Who has shut himself out and broken his config still gets out."""
+        for breakage in ("extensions: {21: \n", None):
+            daemon = self.started()
+            if breakage:
+                self.fence.config(breakage)
+            else:
+                os.unlink(self.fence.path)
+            result = self.assertCode(self.fence.run("remove"), 0)
+            self.assertIn("sipfence.yaml", result.err)
+            self.assertIn("table inet sipfence, by the copy", result.err)
+            self.assertEqual(daemon.wait(), 0, daemon)
+            self.assertFalse(self.pbx.has_table())
+            self.assertCode(self.fence.run("remove"), 0)
+            self.configure()
+
+    def test_remove_of_another_name_without_a_good_config(self):
+        """Nobody runs any more, and the kept copy alone knows what the table was called."""
+        self.configure("nftables: {table: pbx}\n")
+        self.daemon().kill()
+        self.assertTrue(self.pbx.has_table("pbx"))
+        self.fence.config("- nothing\n")
+        result = self.assertCode(self.fence.run("remove"), 0)
+        self.assertIn("table inet pbx, by the copy", result.err)
+        self.assertIn("removed table inet pbx", result.out)
+        self.assertFalse(self.pbx.has_table("pbx"))
+
     def test_pidfile(self):
         path = os.path.join(self.directory, "sipfence.pid")
         daemon = self.started("--pidfile=" + path)

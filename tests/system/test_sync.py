@@ -348,6 +348,17 @@ class Refusals(Base):
         self.sync()
         self.assertEqual(list(self.hosts4()), [HOME2])
 
+    def test_remove_without_a_good_config(self):
+        self.names.update("add home21.example. 30 A " + HOME)
+        self.configure("extensions: {21: home21.example}\n")
+        self.sync()
+        self.fence.config("extensions: {21: [}\n")
+        result = self.assertCode(self.fence.run("remove"), 0)
+        self.assertRegex(result.err, r"sipfence\.yaml:1:\d+: error: (.|\n)*"
+                                     "table inet sipfence, the name that sipfence's has by default")
+        self.assertIn("removed table inet sipfence", result.out)
+        self.assertFalse(self.pbx.has_table())
+
     def test_two_at_once(self):
         server = self.dns()
         server.set("home21.example", "A", delay(1500, answer(HOME)))
