@@ -599,6 +599,11 @@ size_t cycle_newly_shut_out(const struct cycle *cycle)
 	return count;
 }
 
+static bool is_enforced(const struct cycle *cycle)
+{
+	return cycle->observed->enforced_count > 0;
+}
+
 /* Two flows of one source: it has opened one of them if it has opened any, and the one that is
  * newly shut is what an admin has to know of. */
 static void merge_talker(struct talker *kept, const struct talker *other)
@@ -618,7 +623,9 @@ static size_t keep_unlisted(const struct cycle *cycle, struct talker *list, size
 	for (size_t i = 0; i < count; i++) {
 		if (ruleset_permits(cycle->ruleset, list[i].service, &list[i].addr))
 			continue;
-		list[i].newly_shut = shut_newly(cycle, &list[i]);
+		/* Whom a table that enforces has rejected was kept out by it, at whichever port. */
+		list[i].newly_shut =
+			shut_newly(cycle, &list[i]) && (list[i].protocol || !is_enforced(cycle));
 		if (kept > 0 && list[kept - 1].service == list[i].service &&
 			addr_equal(&list[kept - 1].addr, &list[i].addr))
 			merge_talker(&list[kept - 1], &list[i]);
@@ -661,11 +668,6 @@ static int list_talkers(struct cycle *cycle, struct kernel *kernel, struct error
 	cycle->talkers = list;
 	cycle->talker_count = keep_unlisted(cycle, list, count);
 	return 0;
-}
-
-static bool is_enforced(const struct cycle *cycle)
-{
-	return cycle->observed->enforced_count > 0;
 }
 
 /* The first set as it has to be, for the admin's firewall. */

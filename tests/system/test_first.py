@@ -131,6 +131,18 @@ class First(Base):
         self.talk(SCANNER)
         self.assertAsks(SCANNER)
 
+    def test_a_new_port_and_who_was_dropped_all_along(self):
+        """The rejected set of a table that enforces names nobody who could talk."""
+        self.sync("--yes")
+        self.assertFalse(reaches(self.net.rogue, SCANNER, self.net.pbx, PBX))
+        self.assertIn(SCANNER, self.net.pbx.elements("sip_rejected4"))
+        self.talk(TRUNK, 5080)
+        self.configure("services: {sip: {udp: [5060, 5080], tcp: [5060, 5061]}}\n")
+        self.assertAsks(TRUNK, others=[SCANNER])
+        self.sync("--yes")
+        self.configure("services: {sip: {udp: [5070, 5080], tcp: [5060, 5061]}}\n")
+        self.sync()
+
     def test_a_new_service(self):
         self.talk(SCANNER)
         self.sync("--yes")
