@@ -86,5 +86,7 @@ void flush_result(const struct invocation *invocation);
 int say_config(const struct invocation *invocation, int result, const struct text *messages);
 /* EXIT_DONE and *ret_config, or EXIT_USAGE after all errors were printed. */
 int load_config(const struct invocation *invocation, struct config **ret_config);
+/* The copy that a daemon has kept of the last good one. False, and nothing said: there is none. */
+bool load_kept_config(const struct invocation *invocation, struct config **ret_config);
 
 #endif

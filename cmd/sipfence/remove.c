@@ -2,7 +2,6 @@
 #include "client.h"
 #include "clock.h"
 #include "command.h"
-#include "config_load.h"
 #include "cycle.h"
 #include "files.h"
 #include "lock.h"
@@ -28,11 +27,8 @@ static void find_target(const struct invocation *invocation, struct target *ret_
 {
 	struct target target = {.table = CONFIG_DEFAULT_TABLE, .family = TABLE_INET};
 	bool good = load_config(invocation, &target.config) == EXIT_DONE;
-	char kept[PATH_MAX];
 
-	if (!good && (snprintf(kept, sizeof(kept), "%s/config", invocation->state_dir) >=
-				     (int)sizeof(kept) ||
-			     config_load_kept(invocation->config_path, kept, &target.config) < 0))
+	if (!good && !load_kept_config(invocation, &target.config))
 		target.config = NULL;
 	if (target.config) {
 		target.table = target.config->table;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "command.h"
+#include "config_load.h"
 #include "config_yaml.h"
 #include "files.h"
 
@@ -289,6 +290,15 @@ int load_config(const struct invocation *invocation, struct config **ret_config)
 
 	text_free(&messages);
 	return code;
+}
+
+bool load_kept_config(const struct invocation *invocation, struct config **ret_config)
+{
+	char path[PATH_MAX];
+
+	return snprintf(path, sizeof(path), "%s/config", invocation->state_dir) <
+		       (int)sizeof(path) &&
+	       config_load_kept(invocation->config_path, path, ret_config) >= 0;
 }
 
 void flush_result(const struct invocation *invocation)

@@ -196,9 +196,11 @@ bool status_add_traffic(const struct invocation *invocation, json_t *status)
 	json_t *object = NULL;
 	bool known, counts, done;
 
-	/* The services' names. A daemon may have another table than the config on the disk says.
-	 * With sets alone, who is kept out is the admin's rule. */
-	known = config_load(invocation->config_path, &config, &archive, &messages) >= 0 &&
+	/* The services' names; while the config is broken, by the daemon's copy of the last good
+	 * one. A daemon may have another table than the config on the disk says. With sets alone,
+	 * who is kept out is the admin's rule. */
+	known = (config_load(invocation->config_path, &config, &archive, &messages) >= 0 ||
+			load_kept_config(invocation, &config)) &&
 		strcmp(config->table, answer_string(status, "table")) == 0 &&
 		traffic_read(config,
 			config->sets_only ? TRAFFIC_LISTED
@@ -291,7 +293,8 @@ void status_print_kept_out(const struct invocation *invocation, const json_t *st
 		return;
 	}
 	if (count == 0) {
-		printf("\nnobody was kept out in the last hour\n");
+		printf("\nnobody %s kept out in the last hour\n",
+			monitor ? "would have been" : "was");
 		return;
 	}
 	if (invocation->verbosity > 0)

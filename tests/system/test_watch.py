@@ -61,6 +61,14 @@ class Counted(Base):
         self.assertGreater(traffic["dropped"][0]["bytes"], kept * 28)
         self.assertNotIn("kept out", self.fence.run("-q", "status").out)
 
+    def test_beside_a_config_that_is_broken(self):
+        """The daemon's copy of the last good one has the names of the services as well."""
+        self.good()
+        self.assertShut(ROGUE)
+        self.fence.config("extensions: {21: \n")
+        self.assertIn("1 source was kept out in the last hour", self.fence.run("status").out)
+        self.assertEqual(self.document()["traffic"]["kept_out"][0]["address"], ROGUE)
+
     def test_last_is_when_the_last_packet_came(self):
         self.good()
         self.assertShut(ROGUE)
@@ -128,6 +136,7 @@ class Counted(Base):
         self.configure("mode: monitor\n")
         daemon = self.daemon()
         self.settled(daemon, 1)
+        self.assertIn("nobody would have been kept out in the last hour", self.fence.run("status").out)
         self.assertPasses(ROGUE)
         out = self.fence.run("status").out
         self.assertIn("1 source would have been kept out in the last hour", out)
