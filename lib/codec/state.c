@@ -2,6 +2,7 @@
 #include "state.h"
 #include "fqdn.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stddef.h>
@@ -9,6 +10,8 @@
 #include <string.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+
+enum { HASHED_NUMBERS = 8 }; /* at most in one piece */
 
 static const char first_line[] = "sipfence-state 2\n";
 static const char former_first_line[] = "sipfence-state 1\n"; /* as long */
@@ -185,13 +188,14 @@ static void print_clock(const struct steady *clock, struct text *text)
 	text_printf(text, " %s\n", clock->at.boot_id[0] ? clock->at.boot_id : "-");
 }
 
-static void hash_number(XXH3_state_t *hash, uint64_t number)
+/* In few pieces: each costs more than its bytes. */
+static void hash_numbers(XXH3_state_t *hash, const uint64_t *numbers, size_t count)
 {
-	uint8_t bytes[8];
+	uint64_t bytes[HASHED_NUMBERS];
 
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		bytes[i] = (uint8_t)(number >> (8 * i));
-	XXH3_64bits_update(hash, bytes, sizeof(bytes));
+	for (size_t i = 0; i < count; i++)
+		bytes[i] = htole64(numbers[i]);
+	XXH3_64bits_update(hash, bytes, count * sizeof(bytes[0]));
 }
 
 /* With its NUL, so that no two lists of texts are one. */
@@ -202,7 +206,6 @@ static void hash_text(XXH3_state_t *hash, const char *string)
 
 static void hash_prefixes(XXH3_state_t *hash, const struct prefix *prefixes, size_t count)
 {
-	hash_number(hash, count);
 	for (size_t i = 0; i < count; i++) {
 		char buffer[PREFIX_TEXT_SIZE];
 
@@ -213,41 +216,48 @@ static void hash_prefixes(XXH3_state_t *hash, const struct prefix *prefixes, siz
 
 static void hash_owner(XXH3_state_t *hash, const struct config *config, const struct owner *owner)
 {
-	hash_number(hash, owner->kind);
-	hash_number(hash, owner->services);
-	hash_number(hash, owner->ipv6_prefix);
-	hash_number(hash, config->guards[owner->guard].fingerprint);
-	hash_number(hash, owner->name_count);
+	const uint64_t numbers[] = {owner->kind, owner->services, owner->ipv6_prefix,
+		config->guards[owner->guard].fingerprint, owner->name_count, owner->srv_count,
+		owner->fixed_count};
+
+	hash_numbers(hash, numbers, sizeof(numbers) / sizeof(numbers[0]));
 	for (size_t i = 0; i < owner->name_count; i++)
 		hash_text(hash, owner->names[i]);
-	hash_number(hash, owner->srv_count);
 	for (size_t i = 0; i < owner->srv_count; i++)
 		hash_text(hash, owner->srv[i]);
 	hash_prefixes(hash, owner->fixed, owner->fixed_count);
 }
 
+static void hash_service(XXH3_state_t *hash, const struct service *service)
+{
+	const uint64_t local = service->local;
+
+	hash_numbers(hash, &local, 1);
+	hash_text(hash, service->name);
+	for (int family = 0; family < FAMILY_COUNT; family++) {
+		hash_text(hash, service->sets[0][family]);
+		hash_text(hash, service->sets[1][family]);
+	}
+}
+
 /* Not the ports, the mode or `replies`: those are the table's shape, which is compared itself. */
 uint64_t state_permits(const struct config *config)
 {
+	const uint64_t numbers[] = {config->table_family, config->sets_only, config->service_count,
+		config->local_subnet_count, config->owner_count};
 	XXH3_state_t hash;
 	uint64_t digest;
 
 	XXH3_64bits_reset(&hash);
+	hash_numbers(&hash, numbers, sizeof(numbers) / sizeof(numbers[0]));
 	hash_text(&hash, config->table);
-	hash_number(&hash, config->table_family);
-	hash_number(&hash, config->sets_only);
-	for (size_t i = 0; i < config->service_count; i++) {
-		const struct service *service = &config->services[i];
+	for (int kind = 0; kind < OWNER_KIND_COUNT; kind++) {
+		const uint64_t linger = (uint64_t)config->linger[kind];
 
-		hash_text(&hash, service->name);
-		hash_number(&hash, service->local);
-		for (int family = 0; family < FAMILY_COUNT; family++) {
-			hash_text(&hash, service->sets[0][family]);
-			hash_text(&hash, service->sets[1][family]);
-		}
+		hash_numbers(&hash, &linger, 1);
 	}
-	for (int kind = 0; kind < OWNER_KIND_COUNT; kind++)
-		hash_number(&hash, (uint64_t)config->linger[kind]);
+	for (size_t i = 0; i < config->service_count; i++)
+		hash_service(&hash, &config->services[i]);
 	hash_prefixes(&hash, config->local_subnets, config->local_subnet_count);
 	for (size_t i = 0; i < config->owner_count; i++)
 		hash_owner(&hash, config, &config->owners[i]);
