@@ -127,6 +127,7 @@ struct doctor_user {
 	gid_t *groups; /* besides; `gid` may be among them */
 	size_t group_count;
 	char name[64];
+	char group[64]; /* of `gid`: its name, or its number where it has none */
 };
 /* May that user do this (R_OK, X_OK) by owner, groups and mode alone? */
 bool doctor_may(const struct stat *status, const struct doctor_user *user, int what);

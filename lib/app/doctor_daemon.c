@@ -171,9 +171,15 @@ static void look_up_groups(struct doctor_user *user)
 
 static void name_user(struct doctor_user *user, uid_t uid, gid_t gid, const char *name)
 {
+	const struct group *group = getgrgid(gid);
+
 	user->uid = uid;
 	user->gid = gid;
 	snprintf(user->name, sizeof(user->name), "%s", name);
+	if (group)
+		snprintf(user->group, sizeof(user->group), "%s", group->gr_name);
+	else
+		snprintf(user->group, sizeof(user->group), "%lu", (unsigned long)gid);
 }
 
 static void name_number(struct doctor_user *user, uid_t uid, gid_t gid)

@@ -192,8 +192,7 @@ void doctor_config_file(const char *path, const struct stat *status, const char 
 
 	if (user->uid != 0 && status->st_uid == user->uid) {
 		text_printf(&what, "%s belongs to the daemon's user %s", path, user->name);
-		text_printf(&change, "chown root:%lu %s && chmod 640 %s", (unsigned long)user->gid,
-			path, path);
+		text_printf(&change, "chown root:%s %s && chmod 640 %s", user->group, path, path);
 		findings_add(findings, FINDING_PROBLEM, "config-mode", &what,
 			"Whoever breaks into the daemon could change who is let in, and what root "
 			"runs by it.",
@@ -202,13 +201,12 @@ void doctor_config_file(const char *path, const struct stat *status, const char 
 	if (blocked) {
 		text_printf(&what, "the daemon's user %s cannot enter %s, the way to %s",
 			user->name, blocked, path);
-		text_printf(&change, "chmod o+x %s, or chgrp %lu %s && chmod g+x %s", blocked,
-			(unsigned long)user->gid, blocked, blocked);
+		text_printf(&change, "chmod o+x %s, or chgrp %s %s && chmod g+x %s", blocked,
+			user->group, blocked, blocked);
 		findings_add(findings, FINDING_PROBLEM, "config-mode", &what, why, &change, NULL);
 	} else if (!doctor_may(status, user, R_OK)) {
 		text_printf(&what, "the daemon's user %s cannot read %s", user->name, path);
-		text_printf(&change, "chgrp %lu %s && chmod 640 %s", (unsigned long)user->gid, path,
-			path);
+		text_printf(&change, "chgrp %s %s && chmod 640 %s", user->group, path, path);
 		findings_add(findings, FINDING_PROBLEM, "config-mode", &what, why, &change, NULL);
 	}
 	text_free(&what);
@@ -236,8 +234,7 @@ void doctor_folder(const char *path, const struct stat *status, bool secret,
 	if (status->st_uid != user->uid && status->st_uid != 0) {
 		text_printf(&what, "the folder %s belongs to user number %lu, not to %s", path,
 			(unsigned long)status->st_uid, user->name);
-		text_printf(&change, "chown -R %lu:%lu %s", (unsigned long)user->uid,
-			(unsigned long)user->gid, path);
+		text_printf(&change, "chown -R %s:%s %s", user->name, user->group, path);
 		findings_add(findings, FINDING_PROBLEM, "state-mode", &what,
 			"The daemon cannot keep its state there, or that user can change it.",
 			&change, NULL);

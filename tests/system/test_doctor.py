@@ -1017,7 +1017,7 @@ class Modes(Case):
         self.assertEqual(self.assertCode(self.fence.run("check"), 0).err, "")
         os.chmod(self.fence.path, 0o600)
         result = self.assertCode(self.fence.run("check"), 0)
-        self.assertIn("warning: the daemon's user nobody cannot read %s: chgrp" % self.fence.path, result.err)
+        self.assertIn("warning: the daemon's user nobody cannot read %s: chgrp nogroup " % self.fence.path, result.err)
         self.assertEqual(self.assertCode(self.fence.run("check", "--json"), 0).json()["result"], "ok")
         self.mend(self.find("config-mode"))
         self.assertEqual(self.assertCode(self.fence.run("check"), 0).err, "")
