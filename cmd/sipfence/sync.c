@@ -229,6 +229,12 @@ static bool may_enforce(struct sync *sync)
 
 static void report_done(struct sync *sync, enum plan_kind kind, bool was_present)
 {
+	static const char *const causes[] = {
+		[PLAN_NO_TABLE] = "it was gone",
+		[PLAN_OTHER_RULES] = "its rules were others than the config asks for",
+		[PLAN_OTHER_LOCK] = "it was a daemon's own, and is a plain one now",
+		[PLAN_NO_ROOM] = "the list had outgrown its sets",
+	};
 	const struct invocation *invocation = sync->invocation;
 	const struct cycle *cycle = &sync->cycle;
 	bool terminal = isatty(STDOUT_FILENO);
@@ -240,8 +246,8 @@ static void report_done(struct sync *sync, enum plan_kind kind, bool was_present
 			printf("installed table inet %s: %zu addresses and prefixes may pass, mode %s\n",
 				cycle->ruleset->table, added, config_mode_name(cycle->config));
 		else if (kind == PLAN_SWAP)
-			printf("swapped table inet %s: the config or the table had changed, or the list has outgrown it; mode %s\n",
-				cycle->ruleset->table, config_mode_name(cycle->config));
+			printf("swapped table inet %s: %s; mode %s\n", cycle->ruleset->table,
+				causes[cycle->plan.cause], config_mode_name(cycle->config));
 		if (kind == PLAN_ELEMENTS || was_present || invocation->verbosity > 0)
 			report_changes(invocation, cycle);
 		if (kind == PLAN_NOTHING && terminal)

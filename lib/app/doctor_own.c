@@ -115,16 +115,17 @@ static void report_missing(
 	text_free(&what);
 }
 
-static void report_outdated(
-	const struct config *config, const struct doctor_keeper *keeper, struct findings *findings)
+static void report_outdated(const struct config *config, enum plan_cause cause,
+	const struct doctor_keeper *keeper, struct findings *findings)
 {
 	struct text what = {0};
 
 	put_table(config->table, &what);
 	text_puts(&what, " is not what the config asks for");
 	findings_add_plain(findings, FINDING_PROBLEM, "own-table", text_string(&what),
-		"The ports, the mode or `replies` in force are those of an earlier config, or the "
-		"list of hosts has outgrown the table's sets.",
+		cause == PLAN_NO_ROOM
+			? "The list of hosts has outgrown the table's sets."
+			: "The ports, the mode or `replies` in force are those of an earlier config.",
 		keeper->daemon == DOCTOR_DAEMON_RUNS
 			? "sipfence reload"
 			: "sipfence sync --diff, then: sipfence sync (with --yes where it asks for "
@@ -145,7 +146,7 @@ void doctor_own_table(const struct config *config, const struct observed *observ
 		if (keeper->has_run || keeper->daemon == DOCTOR_DAEMON_RUNS)
 			report_missing(config, keeper, findings);
 	} else if (plan->kind == PLAN_SWAP && !keeper->config_changed) {
-		report_outdated(config, keeper, findings);
+		report_outdated(config, plan->cause, keeper, findings);
 	}
 }
 

@@ -288,6 +288,24 @@ static void settle_room(struct ruleset *wanted, const struct observed *observed,
 	}
 }
 
+static bool must_swap(const struct ruleset *wanted, const char *wanted_shape,
+	const struct observed *observed, enum plan_cause *ret_cause)
+{
+	if (wanted->sets_only)
+		return false;
+	if (!observed->present)
+		*ret_cause = PLAN_NO_TABLE;
+	else if (strcmp(observed->shape, wanted_shape) != 0)
+		*ret_cause = PLAN_OTHER_RULES;
+	else if (has_wrong_lock(wanted, observed))
+		*ret_cause = PLAN_OTHER_LOCK;
+	else if (has_too_little_room(wanted, observed))
+		*ret_cause = PLAN_NO_ROOM;
+	else
+		return false;
+	return true;
+}
+
 int plan_make(struct ruleset *wanted, const char *wanted_shape, const struct observed *observed,
 	const struct talker *talkers, size_t talker_count, struct plan *ret_plan)
 {
@@ -301,12 +319,9 @@ int plan_make(struct ruleset *wanted, const char *wanted_shape, const struct obs
 		return -ENOMEM;
 	}
 	carry_counters(&planner);
-	if (wanted->sets_only)
-		plan.kind = PLAN_NOTHING;
-	else if (!observed->present || strcmp(observed->shape, wanted_shape) != 0 ||
-		 has_wrong_lock(wanted, observed) || has_too_little_room(wanted, observed))
+	if (must_swap(wanted, wanted_shape, observed, &plan.cause))
 		plan.kind = PLAN_SWAP;
-	else
+	else if (!wanted->sets_only)
 		plan.adopt = wanted->lock && !observed->owned;
 	if (!wanted->sets_only)
 		settle_room(wanted, observed, plan.kind == PLAN_SWAP);

@@ -64,6 +64,14 @@ enum plan_kind {
 			  owned */
 };
 
+/* Of PLAN_SWAP: why, the first that holds. */
+enum plan_cause {
+	PLAN_NO_TABLE,
+	PLAN_OTHER_RULES, /* than the config asks for: one of the two was changed */
+	PLAN_OTHER_LOCK,  /* owned and to be plain, or plain and to be owned */
+	PLAN_NO_ROOM,	  /* the list has outgrown a set */
+};
+
 struct change {
 	bool add;     /* else: delete */
 	uint32_t set; /* index into ruleset.sets */
@@ -72,6 +80,7 @@ struct change {
 
 struct plan {
 	enum plan_kind kind;
+	enum plan_cause cause;
 	bool adopt; /* PLAN_ELEMENTS, maybe of none: an orphan is to become ours in the same batch
 		     */
 	/* PLAN_ELEMENTS: to be applied in this order. PLAN_SWAP: the same list, for people; the

@@ -521,6 +521,7 @@ static void test_another_shape_is_swapped(void **state)
 	observed = observe(world.ruleset);
 	assert_int_equal(plan_make(world.ruleset, "another", observed, NULL, 0, &plan), 0);
 	assert_int_equal(plan.kind, PLAN_SWAP);
+	assert_int_equal(plan.cause, PLAN_OTHER_RULES);
 	plan_clear(&plan);
 	observed_free(observed);
 	clear_world(&world);
@@ -578,6 +579,7 @@ static void test_hosts_without_room_are_swapped(void **state)
 	had->room = (uint32_t)wanted->count - 1;
 	assert_int_equal(plan_make(world.ruleset, shape, observed, NULL, 0, &plan), 0);
 	assert_int_equal(plan.kind, PLAN_SWAP);
+	assert_int_equal(plan.cause, PLAN_NO_ROOM);
 	assert_int_equal(wanted->room, HOSTS_ROOM_LEAST);
 	plan_clear(&plan);
 	observed_free(observed);
@@ -706,6 +708,8 @@ static void test_the_lock_decides_between_swap_and_adoption(void **state)
 		observed->persistent = cases[i].persistent;
 		assert_int_equal(plan_make(world.ruleset, shape, observed, NULL, 0, &plan), 0);
 		assert_int_equal(plan.kind, cases[i].kind);
+		if (plan.kind == PLAN_SWAP)
+			assert_int_equal(plan.cause, PLAN_OTHER_LOCK);
 		assert_int_equal(plan.adopt, cases[i].adopt);
 		assert_int_equal(plan.count, 0);
 		plan_clear(&plan);
@@ -717,6 +721,7 @@ static void test_the_lock_decides_between_swap_and_adoption(void **state)
 		observed->present = false;
 		assert_int_equal(plan_make(world.ruleset, shape, observed, NULL, 0, &plan), 0);
 		assert_int_equal(plan.kind, PLAN_SWAP);
+		assert_int_equal(plan.cause, PLAN_NO_TABLE);
 		plan_clear(&plan);
 		observed_free(observed);
 		clear_world(&world);
