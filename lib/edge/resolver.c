@@ -55,6 +55,9 @@ enum {
 
 	MAX_ATTEMPTS = COURSE_MAX_STEPS, /* of one question that wait at once */
 
+	RETRIES_MS = 20,   /* PACE_LEAST of them in that time, whatever is heard */
+	RETRIES_HEARD = 2, /* more of them for each message that a server sends */
+
 	REFUSAL_IN_FLIGHT = 50, /* with fewer under way, REFUSED does not mean "too many" */
 
 	QUIET_LEAST_MS = 5,
@@ -169,7 +172,9 @@ struct resolver {
 	struct course course;
 	struct pace pace;
 	uint32_t in_first_step;
-	uint32_t roots; /* questions under way that nobody waits for */
+	uint32_t retries;    /* that may be sent now, after time-outs */
+	int64_t retries_due; /* when there are PACE_LEAST again */
+	uint32_t roots;	     /* questions under way that nobody waits for */
 
 	uint16_t ids[IDS_DRAWN]; /* the last `id_count` are not used yet */
 	size_t id_count;
@@ -790,8 +795,11 @@ static void reply_handle(struct resolver *r, struct question *question, struct a
 	int64_t now_us = clock_us(), now = now_us / 1000;
 	struct answer answer = reply_decode(r, question, status, bytes, length);
 
-	if (bytes)
+	if (bytes) {
 		course_heard(&r->course, attempt->channel->server, now);
+		if (r->retries < r->pace.limit)
+			r->retries += RETRIES_HEARD;
+	}
 	if (bytes && !question->answered)
 		r->answered_ms = now;
 	if (status == ARES_ENOMEM)
@@ -1048,15 +1056,33 @@ static void step_expired(struct resolver *r, struct question *question, int64_t 
 	ask_again(r, question, false);
 }
 
+/*
+ * What was lost together times out together, and would get lost together again, try by try. So
+ * tries after time-outs begin with few at a time, and become more as servers speak.
+ */
+static bool may_retry(struct resolver *r, int64_t now)
+{
+	if (now >= r->retries_due) {
+		r->retries_due = now + RETRIES_MS;
+		if (r->retries < PACE_LEAST)
+			r->retries = PACE_LEAST;
+	}
+	if (!r->retries)
+		return false;
+	r->retries--;
+	return true;
+}
+
 static void expire(struct resolver *r)
 {
-	int64_t now = clock_ms();
+	int64_t now = clock_ms(), budget = r->course.due[r->course.step_count - 1];
 	uint32_t lost = r->pace.lost;
 
 	for (unsigned step = r->course.step_count; step-- > 0;) {
 		struct question *question;
 		while ((question = r->by_step[step].first) &&
-			now >= question->try.started + r->course.due[step])
+			now >= question->try.started + r->course.due[step] &&
+			(now >= question->try.started + budget || may_retry(r, now)))
 			step_expired(r, question, now);
 	}
 	if (r->pace.lost != lost)
@@ -1269,6 +1295,8 @@ int resolver_wait_ms(const struct resolver *r)
 		if (question && question->try.started + r->course.due[step] < next)
 			next = question->try.started + r->course.due[step];
 	}
+	if (!r->retries && next < r->retries_due)
+		next = r->retries_due;
 	if (r->attempts && r->reap < next)
 		next = r->reap;
 	if (next == INT64_MAX)
