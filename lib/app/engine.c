@@ -155,7 +155,7 @@ static int load(struct engine *engine, const struct moment *now, struct error *e
 
 int engine_start(struct engine *engine, const struct moment *now, struct error *error)
 {
-	bool waits;
+	bool waits, known;
 	int result;
 
 	engine->now_ms = now->boot_ms;
@@ -179,6 +179,7 @@ int engine_start(struct engine *engine, const struct moment *now, struct error *
 	engine->started_at = engine->history.judged = engine->cycle.now;
 	engine_history_look_again(engine);
 	engine_log_databases(engine);
+	known = engine->cycle.table_known;
 	result = engine_install(engine, error);
 	/* A firewall that is loaded after us brings its sets. */
 	waits = result < 0 && engine->cycle.observed && engine->cycle.observed->misfit;
@@ -196,6 +197,9 @@ int engine_start(struct engine *engine, const struct moment *now, struct error *
 	question_index_all_due(&engine->index, engine->cycle.roster, engine->now_ms);
 	engine_schedule_expiries(engine);
 	engine->save.at = engine->now_ms;
+	/* If it were killed now, its table would be a stranger's. */
+	if (!known && engine->cycle.table_known)
+		engine_save_now(engine);
 	return 0;
 }
 

@@ -126,16 +126,21 @@ void engine_write_state(struct engine *engine)
 	take_results(engine);
 }
 
-int engine_save(struct engine *engine, const struct moment *now, struct error *error)
+void engine_save_now(struct engine *engine)
 {
-	engine_advance(engine, now);
-	engine_write_journal(engine);
-	engine_history_end(engine);
 	disk_wait(engine->disk);
 	take_results(engine);
 	begin_save(engine);
 	disk_wait(engine->disk);
 	take_results(engine);
+}
+
+int engine_save(struct engine *engine, const struct moment *now, struct error *error)
+{
+	engine_advance(engine, now);
+	engine_write_journal(engine);
+	engine_history_end(engine);
+	engine_save_now(engine);
 	if (!engine->save.failed)
 		return 0;
 	return error_set(error, -EIO, "see that the disk has room and works (df, dmesg)",

@@ -113,6 +113,8 @@ void engine_learned(struct engine *engine);
 
 /* --- engine_save.c --- */
 
+/* Waits until the state is on the disk, or has failed to get there. */
+void engine_save_now(struct engine *engine);
 /* What cycle_note_host() and cycle_note_srv() have noted. */
 void engine_write_journal(struct engine *engine);
 /* Begins to save if that is due, and takes the results of what was written. */

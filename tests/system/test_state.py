@@ -442,7 +442,7 @@ class Folders(Base):
         self.assertRefused("Read-only file system")
 
     def test_full_disk(self):
-        self.mounted("size=8k")
+        self.mounted("size=64k")
         self.sync(0)
         with open(os.path.join(self.fence.state, "ballast"), "wb", buffering=0) as file:
             try:
