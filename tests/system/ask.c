@@ -8,9 +8,10 @@
  * before it it is a trusted one, which for `!-` are those of loopback. A question is a line "name
  * A", "name AAAA" or "name SRV", and another word when it is to be validated. Each answer is a line
  * "MS LINE KIND REASON TTL VALUE…": when it came, and to which line (from 0); KIND ends with a `*`
- * if it is validated. When all have come it goes on listening for
- * LINGER-MS, for late ones; LINGER-MS -1 leaves after the first dispatch, with everything under
- * way. The last line is "stats ASKED ANSWERED TIMED-OUT LATE LIMIT PEAK CPU-MS".
+ * if it is validated. A line "then MS" waits for all answers to those above, and as long after
+ * that; it is counted as a line, too. When all have come it goes on listening for LINGER-MS, for
+ * late ones; LINGER-MS -1 leaves after the first dispatch, with everything under way. The last line
+ * is "stats ASKED ANSWERED TIMED-OUT LATE LIMIT PEAK CPU-MS".
  */
 #include "resolver.h"
 
@@ -25,6 +26,11 @@ enum { MAX_SERVERS = 70 };
 
 struct run {
 	double start;
+};
+
+struct names {
+	char **list;
+	size_t count;
 };
 
 struct trusted {
@@ -88,31 +94,6 @@ static size_t parse_servers(char *list, struct config_server *servers, struct tr
 	return count;
 }
 
-static char **ask_all(struct resolver *resolver, size_t *ret_count)
-{
-	char *line = NULL, **names = NULL;
-	size_t size = 0, count = 0;
-
-	while (getline(&line, &size, stdin) > 0) {
-		char *name = strtok(line, " \n"), *type = strtok(NULL, " \n");
-		if (!name || !type)
-			continue;
-		char **grown = realloc(names, (count + 1) * sizeof(*names));
-		if (!grown)
-			abort();
-		names = grown;
-		names[count] = strdup(name);
-		enum resolver_need need = strtok(NULL, " \n") ? RESOLVER_VALIDATED : RESOLVER_ANY;
-		if (!names[count] ||
-			resolver_ask(resolver, names[count], type_of(type), need, count))
-			abort();
-		count++;
-	}
-	free(line);
-	*ret_count = count;
-	return names;
-}
-
 static int dispatch(struct resolver *resolver, int wait_ms)
 {
 	struct error error = {0};
@@ -125,7 +106,7 @@ static int dispatch(struct resolver *resolver, int wait_ms)
 	return -1;
 }
 
-static int run_all(struct resolver *resolver, struct run *run, int linger)
+static int run_all(struct resolver *resolver, int linger)
 {
 	if (linger < 0)
 		return dispatch(resolver, 0);
@@ -138,8 +119,38 @@ static int run_all(struct resolver *resolver, struct run *run, int linger)
 		if (dispatch(resolver, wait < 0 || wait > left ? (int)left + 1 : wait))
 			return -1;
 	}
-	(void)run;
 	return 0;
+}
+
+/* Those up to the next "then", or to the end; returns how long to wait after them, or -1: that was
+ * the end. */
+static int ask_round(struct resolver *resolver, struct names *names)
+{
+	char *line = NULL;
+	size_t size = 0;
+	int then = -1;
+
+	while (then < 0 && getline(&line, &size, stdin) > 0) {
+		char *name = strtok(line, " \n"), *word = strtok(NULL, " \n");
+		if (!name || !word)
+			continue;
+		char **grown = realloc(names->list, (names->count + 1) * sizeof(*grown));
+		if (!grown)
+			abort();
+		names->list = grown;
+		grown[names->count] = strdup(name);
+		if (!grown[names->count])
+			abort();
+		enum resolver_need need = strtok(NULL, " \n") ? RESOLVER_VALIDATED : RESOLVER_ANY;
+		if (strcmp(name, "then") == 0)
+			then = atoi(word);
+		else if (resolver_ask(
+				 resolver, grown[names->count], type_of(word), need, names->count))
+			abort();
+		names->count++;
+	}
+	free(line);
+	return then;
 }
 
 int main(int argc, char **argv)
@@ -150,8 +161,9 @@ int main(int argc, char **argv)
 	struct trusted trusted = {0};
 	struct resolver_options options = {.servers = servers, .trusted = trusted.list};
 	struct error error = {0};
+	struct names names = {0};
 	struct resolver *resolver;
-	size_t count;
+	int result, then;
 
 	if (argc != 5)
 		return 2;
@@ -167,18 +179,19 @@ int main(int argc, char **argv)
 		fprintf(stderr, "ask: %s\n", error.what);
 		return 1;
 	}
-	char **names = ask_all(resolver, &count);
+	then = ask_round(resolver, &names);
 	run.start = milliseconds(CLOCK_MONOTONIC);
 	double cpu = milliseconds(CLOCK_PROCESS_CPUTIME_ID);
-	int result = run_all(resolver, &run, atoi(argv[4]));
+	while ((result = run_all(resolver, then < 0 ? atoi(argv[4]) : then)) == 0 && then >= 0)
+		then = ask_round(resolver, &names);
 	struct resolver_stats stats = resolver_stats(resolver);
 	printf("stats %llu %llu %llu %llu %u %u %.1f\n", (unsigned long long)stats.asked,
 		(unsigned long long)stats.answered, (unsigned long long)stats.timed_out,
 		(unsigned long long)stats.late, stats.in_flight_limit, stats.in_flight_peak,
 		milliseconds(CLOCK_PROCESS_CPUTIME_ID) - cpu);
 	resolver_free(resolver);
-	for (size_t i = 0; i < count; i++)
-		free(names[i]);
-	free(names);
+	for (size_t i = 0; i < names.count; i++)
+		free(names.list[i]);
+	free(names.list);
 	return result ? 1 : 0;
 }
