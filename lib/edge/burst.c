@@ -8,12 +8,13 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-bool burst_add(struct burst *burst, int fd, const void *bytes, size_t size)
+bool burst_add(struct burst *burst, int fd, struct burst_path *path, const void *bytes, size_t size)
 {
 	if (size == 0 || size > BURST_SIZE || burst->count == BURST_DATAGRAMS ||
 		(burst->count > 0 && burst->fd != fd))
 		return false;
 	burst->fd = fd;
+	burst->path = path;
 	burst->sizes[burst->count] = (uint16_t)size;
 	memcpy(burst->bytes[burst->count++], bytes, size);
 	return true;
@@ -21,7 +22,7 @@ bool burst_add(struct burst *burst, int fd, const void *bytes, size_t size)
 
 bool burst_is_cut(const struct burst *burst)
 {
-	for (unsigned i = 0; !burst->singly && i + 1 < burst->count; i++)
+	for (unsigned i = 0; !burst->path->singly && i + 1 < burst->count; i++)
 		if (burst->sizes[i] == burst->sizes[burst->count - 1])
 			return true;
 	return false;
@@ -61,16 +62,25 @@ static int send_singly(int fd, const struct iovec *pieces, size_t count)
 	return 0;
 }
 
-static int send_group(struct burst *burst, struct iovec *pieces, size_t count, uint16_t size)
+/* These tell of the other side, of the way there, or of a full socket: it is not the length. */
+static bool fails_at_any_length(int result)
 {
-	if (count > 1 && !burst->singly) {
-		int result = send_cut(burst->fd, pieces, count, size);
+	return result == -ECONNREFUSED || result == -EHOSTUNREACH || result == -ENETUNREACH ||
+	       result == -ENETDOWN || result == -EAGAIN || result == -ENOBUFS || result == -ENOMEM;
+}
 
-		if (result != -EIO && result != -EINVAL)
-			return result;
-		burst->singly = true;
-	}
-	return send_singly(burst->fd, pieces, count);
+static int send_group(const struct burst *burst, struct iovec *pieces, size_t count, uint16_t size)
+{
+	int result;
+
+	if (count == 1 || burst->path->singly)
+		return send_singly(burst->fd, pieces, count);
+	result = send_cut(burst->fd, pieces, count, size);
+	if (result == 0 || fails_at_any_length(result))
+		return result;
+	result = send_singly(burst->fd, pieces, count);
+	burst->path->singly = result == 0;
+	return result;
 }
 
 int burst_send(struct burst *burst)
@@ -96,15 +106,26 @@ int burst_send(struct burst *burst)
 	return result;
 }
 
-void burst_heard(struct burst *burst)
+static void age(struct burst_path *path)
 {
-	burst->heard = true;
+	if (path->heard + path->lost < BURST_OF_LATE)
+		return;
+	path->heard /= 2;
+	path->lost /= 2;
 }
 
-void burst_lost(struct burst *burst)
+void burst_heard(struct burst_path *path)
 {
-	if (!burst->heard && ++burst->lost == BURST_LOST_MOST)
-		burst->singly = true;
+	path->heard++;
+	age(path);
+}
+
+void burst_lost(struct burst_path *path)
+{
+	path->lost++;
+	if (path->lost >= BURST_LOST_MOST && path->lost >= path->heard)
+		path->singly = true;
+	age(path);
 }
 
 void burst_forget(struct burst *burst, int fd)

@@ -119,6 +119,7 @@ struct server {
 	struct ares_addr_port_node node;
 	struct channel *current; /* takes questions */
 	struct channel *idle;	 /* fresh ones */
+	struct burst_path path;
 };
 
 /* One c-ares channel, one server, one source port at a time. */
@@ -451,12 +452,13 @@ static ares_ssize_t socket_send(
 	struct channel *channel = context;
 	struct resolver *r = channel->resolver;
 	struct attempt *attempt = r->handed_over;
+	struct burst_path *path = &r->servers[channel->server].path;
 
 	if (!attempt || !attempt->first || fd != channel->udp || count != 1)
 		return send_now(fd, pieces, count);
-	if (!burst_add(&r->burst, fd, pieces->iov_base, pieces->iov_len)) {
+	if (!burst_add(&r->burst, fd, path, pieces->iov_base, pieces->iov_len)) {
 		send_burst(r);
-		if (!burst_add(&r->burst, fd, pieces->iov_base, pieces->iov_len))
+		if (!burst_add(&r->burst, fd, path, pieces->iov_base, pieces->iov_len))
 			return send_now(fd, pieces, count);
 	}
 	r->burst_channel = channel;
@@ -754,24 +756,23 @@ static bool first_lost(const struct question *question, const struct attempt *at
 	return false;
 }
 
-static bool is_cut_open(const struct question *question)
+/* The question is answered: those of its tries that left in a cut message, and have no answer, were
+ * lost, if others get through. */
+static void note_cut_losses(struct resolver *r, const struct question *question)
 {
-	for (size_t i = 0; i < MAX_ATTEMPTS; i++)
-		if (question->attempts[i].channel && question->attempts[i].cut)
-			return true;
-	return false;
+	for (size_t i = 0; i < MAX_ATTEMPTS; i++) {
+		const struct attempt *attempt = &question->attempts[i];
+		if (attempt->channel && attempt->cut && !attempt->done)
+			burst_lost(&r->servers[attempt->channel->server].path);
+	}
 }
 
 static void answer_take(struct resolver *r, struct question *question,
 	const struct attempt *attempt, const struct answer *answer, int64_t now_us)
 {
-	if (first_lost(question, attempt)) {
+	if (first_lost(question, attempt))
 		pace_lost(&r->pace);
-		if (is_cut_open(question))
-			burst_lost(&r->burst);
-	}
-	if (attempt->cut)
-		burst_heard(&r->burst);
+	note_cut_losses(r, question);
 	pace_heard(&r->pace, now_us - attempt->sent, r->queue.count > 0, now_us);
 	pace_weigh_losses(&r->pace, now_us / 1000);
 	if (r->course.patience)
@@ -797,6 +798,8 @@ static void reply_handle(struct resolver *r, struct question *question, struct a
 
 	if (bytes) {
 		course_heard(&r->course, attempt->channel->server, now);
+		if (attempt->cut)
+			burst_heard(&r->servers[attempt->channel->server].path);
 		if (r->retries < r->pace.limit)
 			r->retries += RETRIES_HEARD;
 	}

@@ -524,17 +524,19 @@ class Together(Base):
     """First questions leave in messages that the kernel cuts (lib/edge/burst.h)."""
     needs = ("nft",)
     COUNT = 400
+    MESSAGES = COUNT // 50 * 3  # sixteen questions at most in one, and fifty from one port
     QUESTIONS = ["n%03d.example A" % number for number in range(COUNT)]
 
     def setUp(self):
         self.server = self.dns()
         self.server.default = answer("203.0.113.1")
 
-    def count_messages(self, size, verdict="accept"):
-        """Those to the server of at least this size (one question is 69 bytes); returns a function that says how many."""
-        self.host.run(["nft", "add table ip messages; add chain ip messages out { type filter hook output "
-                       "priority 0; }; add rule ip messages out udp dport %d meta length >= %d counter %s"
-                       % (self.server.port, size, verdict)])
+    def count_messages(self, size, verdict="accept", within="", hook="input"):
+        """Those to the server of at least this size (one question is 69 bytes); returns a function that
+        says how many. Also on their way in they are whole: nothing needs to cut them on the loopback."""
+        self.host.run(["nft", "add table ip messages; add chain ip messages seen { type filter hook %s "
+                       "priority 0; }; add rule ip messages seen udp dport %d meta length >= %d %s counter %s"
+                       % (hook, self.server.port, size, within, verdict)])
         self.addCleanup(self.host.run, ["nft", "delete table ip messages"])
 
         def count():
@@ -543,25 +545,73 @@ class Together(Base):
             return next(part["counter"]["packets"] for part in rule["expr"] if "counter" in part)
         return count
 
-    def assertAnswered(self, run):
-        self.assertEqual({run.only(index).kind for index in range(self.COUNT)}, {"addresses"})
+    def in_rounds(self, rounds, *, pause=0, servers=None):
+        """All questions so many times; the answers of each round, in turn."""
+        run = self.ask(servers or [self.server], (self.QUESTIONS + ["then %d" % pause]) * rounds,
+                       timeout=5000, in_flight=self.COUNT)
+        return [[run.only(first + index) for index in range(self.COUNT)]
+                for first in range(0, rounds * (self.COUNT + 1), self.COUNT + 1)]
+
+    def assertAnswered(self, answers):
+        self.assertEqual({answer.kind for answer in answers}, {"addresses"})
 
     def test_few_messages_and_the_same_questions(self):
         count = self.count_messages(200)
-        self.assertAnswered(self.ask([self.server], self.QUESTIONS, timeout=5000, in_flight=self.COUNT))
-        # Sixteen at most in one, and fifty from one port.
-        self.assertEqual(count(), self.COUNT / 50 * 3)
+        self.assertAnswered(*self.in_rounds(1))
+        self.assertEqual(count(), self.MESSAGES)
         self.assertEqual({question.name for question in self.server.questions()},
                          {text.split()[0] for text in self.QUESTIONS})
 
     def test_where_they_get_lost(self):
         """Of a firewall, or a driver, that loses what is to be cut: each question is asked again by
-        itself."""
+        itself, and later ones are from the first."""
         dropped = self.count_messages(200, "drop")
-        run = self.ask([self.server], self.QUESTIONS, timeout=5000, in_flight=self.COUNT)
-        self.assertAnswered(run)
-        self.assertLess(max(run.only(index).at for index in range(self.COUNT)), 2.5)
-        self.assertEqual(dropped(), self.COUNT / 50 * 3)
+        for answers in self.in_rounds(4):
+            self.assertAnswered(answers)
+        self.assertEqual(dropped(), self.MESSAGES)
+
+    def test_where_they_begin_to_get_lost(self):
+        """As many as one round has do get through."""
+        whole = 28 + 16 * (69 - 28)
+        dropped = self.count_messages(200, "drop", within="quota over %d bytes" % (self.MESSAGES * whole))
+        for answers in self.in_rounds(5):
+            self.assertAnswered(answers)
+        self.assertEqual(dropped(), self.MESSAGES)
+
+    def test_where_they_get_lost_on_the_way_to_one_of_two(self):
+        """Else it would be taken for dead, and be asked behind the other one, again and again."""
+        other = self.dns()
+        other.default = answer("203.0.113.1")
+        dropped = self.count_messages(200, "drop")
+        # Who was silent is asked first again after five seconds, by one question.
+        for answers in self.in_rounds(4, pause=5100, servers=[self.server, other]):
+            self.assertAnswered(answers)
+        self.assertEqual(dropped(), self.MESSAGES)
+        self.assertGreater(len(self.server.questions()), 2 * self.COUNT)
+
+    def test_where_they_are_refused(self):
+        """By a rule of this machine: those of the message go one by one at once."""
+        refused = self.count_messages(200, "drop", hook="output")
+        for answers in self.in_rounds(2):
+            self.assertAnswered(answers)
+        self.assertEqual(refused(), 1)
+        self.assertEqual(len(self.server.questions()), 2 * self.COUNT)
+
+    def test_where_one_question_does_not_fit_a_packet(self):
+        self.host.run(["ip", "link", "set", "lo", "mtu", "68"])
+        self.addCleanup(self.host.run, ["ip", "link", "set", "lo", "mtu", "65536"])
+        self.assertAnswered(*self.in_rounds(1))
+        self.assertEqual(len(self.server.questions()), self.COUNT)
+
+    def test_what_cannot_be_sent_is_asked_elsewhere_at_once(self):
+        """The kernel says so of a whole message, after c-ares was told that it is sent."""
+        other = self.dns()
+        other.default = answer("203.0.113.1")
+        self.count_messages(0, "drop", hook="output")
+        run = self.ask([self.server, other], self.QUESTIONS[:8], timeout=30000)
+        for index in range(8):
+            self.assertEqual(run.only(index).kind, "addresses")
+            self.assertLess(run.only(index).at, 0.4, "it was waited for")
 
 
 if __name__ == "__main__":

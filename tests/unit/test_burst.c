@@ -15,6 +15,7 @@
 struct line {
 	int from, to;
 	struct burst burst;
+	struct burst_path path;
 };
 
 static int set_up(void **state)
@@ -51,7 +52,7 @@ static void add(struct line *line, unsigned number, size_t size)
 	char bytes[BURST_SIZE];
 
 	memset(bytes, 'a' + (int)number, size);
-	assert_true(burst_add(&line->burst, line->from, bytes, size));
+	assert_true(burst_add(&line->burst, line->from, &line->path, bytes, size));
 }
 
 static void assert_arrives(struct line *line, unsigned number, size_t size)
@@ -126,7 +127,7 @@ static void test_where_nothing_can_be_cut(void **state)
 	for (unsigned i = 0; i < 3; i++)
 		assert_arrives(line, i, 60);
 	assert_nothing_arrives(line);
-	assert_true(line->burst.singly);
+	assert_true(line->path.singly);
 	add(line, 0, 60);
 	add(line, 0, 60);
 	assert_false(burst_is_cut(&line->burst));
@@ -137,15 +138,15 @@ static void test_what_does_not_fit(void **state)
 	struct line *line = *state;
 	char bytes[BURST_SIZE + 1] = {0};
 
-	assert_false(burst_add(&line->burst, line->from, bytes, sizeof(bytes)));
+	assert_false(burst_add(&line->burst, line->from, &line->path, bytes, sizeof(bytes)));
 	for (unsigned i = 0; i < BURST_DATAGRAMS; i++)
 		add(line, i, 60);
-	assert_false(burst_add(&line->burst, line->from, bytes, 60));
+	assert_false(burst_add(&line->burst, line->from, &line->path, bytes, 60));
 	assert_int_equal(burst_send(&line->burst), 0);
 	for (unsigned i = 0; i < BURST_DATAGRAMS; i++)
 		assert_arrives(line, i, 60);
 	add(line, 0, 60);
-	assert_false(burst_add(&line->burst, line->to, bytes, 60));
+	assert_false(burst_add(&line->burst, line->to, &line->path, bytes, 60));
 }
 
 static void test_forgotten_with_their_socket(void **state)
@@ -165,20 +166,38 @@ static void test_lost_and_never_heard(void **state)
 	struct line *line = *state;
 
 	for (unsigned i = 1; i < BURST_LOST_MOST; i++)
-		burst_lost(&line->burst);
-	assert_false(line->burst.singly);
-	burst_lost(&line->burst);
-	assert_true(line->burst.singly);
+		burst_lost(&line->path);
+	assert_false(line->path.singly);
+	burst_lost(&line->path);
+	assert_true(line->path.singly);
 }
 
 static void test_lost_as_others_are(void **state)
 {
 	struct line *line = *state;
 
-	burst_heard(&line->burst);
-	for (unsigned i = 0; i < 2 * BURST_LOST_MOST; i++)
-		burst_lost(&line->burst);
-	assert_false(line->burst.singly);
+	for (unsigned i = 0; i < 1000; i++) {
+		burst_heard(&line->path);
+		burst_heard(&line->path);
+		burst_heard(&line->path);
+		burst_lost(&line->path);
+	}
+	assert_false(line->path.singly);
+}
+
+/* However long it went well before. */
+static void test_lost_of_late(void **state)
+{
+	struct line *line = *state;
+
+	for (unsigned i = 0; i < 10000; i++)
+		burst_heard(&line->path);
+	for (unsigned i = 0; i < 4 * BURST_LOST_MOST; i++)
+		burst_lost(&line->path);
+	assert_false(line->path.singly);
+	for (unsigned i = 0; i < BURST_OF_LATE; i++)
+		burst_lost(&line->path);
+	assert_true(line->path.singly);
 }
 
 /* The second message fails for what became of the first one, and the third is not sent. */
@@ -192,7 +211,7 @@ static void test_nobody_listens(void **state)
 		add(line, i, 60 + i / 2);
 	assert_int_equal(burst_send(&line->burst), -ECONNREFUSED);
 	assert_int_equal(line->burst.count, 0);
-	assert_false(line->burst.singly);
+	assert_false(line->path.singly);
 }
 
 int main(void)
@@ -206,6 +225,7 @@ int main(void)
 			test_forgotten_with_their_socket, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_lost_and_never_heard, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_lost_as_others_are, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_lost_of_late, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_nobody_listens, set_up, tear_down),
 	};
 
