@@ -203,6 +203,23 @@ static void fill_revoked(struct planner *planner, struct set *set, const struct 
 	set->count = settle(elements, count, DYNAMIC_SET_SIZE);
 }
 
+/* `old` NULL: there is none, and those of an earlier comparison are gone. */
+static void carry_rejected(struct planner *planner, struct set *set, const struct set *old)
+{
+	set->elements = old ? old->elements : NULL;
+	set->count = old ? old->count : 0;
+	/* A set of another making may have had more room. */
+	if (set->count <= DYNAMIC_SET_SIZE)
+		return;
+	set->elements = arena_alloc(&planner->wanted->arena, old->count * sizeof(*old->elements));
+	if (!set->elements) {
+		planner->failed = true;
+		return;
+	}
+	memcpy(set->elements, old->elements, old->count * sizeof(*old->elements));
+	set->count = settle(set->elements, old->count, DYNAMIC_SET_SIZE);
+}
+
 static void compare_set(
 	struct planner *planner, size_t index, const struct talker *talkers, size_t talker_count)
 {
@@ -218,11 +235,7 @@ static void compare_set(
 		compare_elements(planner, index, old);
 		return;
 	case SET_REJECTED:
-		/* Also when there is none: those of an earlier comparison are gone. */
-		set->elements = old ? old->elements : NULL;
-		set->count = old ? old->count : 0;
-		if (set->count > DYNAMIC_SET_SIZE)
-			set->count = DYNAMIC_SET_SIZE;
+		carry_rejected(planner, set, old);
 		return;
 	case SET_REVOKED:
 		fill_revoked(planner, set, old, talkers, talker_count);
@@ -279,12 +292,8 @@ static void settle_room(struct ruleset *wanted, const struct observed *observed,
 		struct set *set = &wanted->sets[i];
 		const struct set *old = observed_find_set(observed, set->name);
 
-		if (set->kind != SET_HOSTS)
-			continue;
-		if (!swap && old)
-			set->room = old->room;
-		else if (set->room <= set->count)
-			set->room = hosts_room(set->count);
+		if (set->kind == SET_HOSTS)
+			set->room = !swap && old ? old->room : set->fresh_room;
 	}
 }
 

@@ -206,15 +206,29 @@ static void add_destinations(struct builder *builder)
 	}
 }
 
-static size_t count_names(const struct config *config, size_t service)
+/* Addresses, once each name has one. */
+static size_t count_expected(const struct config *config, size_t service, enum family family)
 {
-	size_t names = 0;
+	size_t expected = 0;
 
 	for (size_t i = 0; i < config->owner_count; i++) {
-		if (config->owners[i].services >> service & 1)
-			names += config->owners[i].name_count;
+		const struct owner *owner = &config->owners[i];
+
+		if (!(owner->services >> service & 1))
+			continue;
+		expected += owner->name_count;
+		for (size_t j = 0; j < owner->fixed_count; j++)
+			expected += owner->fixed[j].addr.family == family &&
+				    owner->fixed[j].length == addr_bits(family);
 	}
-	return names;
+	return expected;
+}
+
+static uint32_t roomy(const struct config *config, const struct set *set)
+{
+	size_t expected = count_expected(config, set->service, (enum family)set->family);
+
+	return hosts_room(expected > set->count ? expected : set->count);
 }
 
 static void add_service_sets(struct builder *builder, size_t service)
@@ -234,7 +248,6 @@ static void add_service_sets(struct builder *builder, size_t service)
 		{SET_REVOKED, FAMILY_IPV6, "_revoked6"},
 	};
 	const char *name = builder->config->services[service].name;
-	size_t names = count_names(builder->config, service);
 
 	for (size_t i = 0; i < SETS_PER_SERVICE; i++) {
 		struct set *set;
@@ -246,7 +259,7 @@ static void add_service_sets(struct builder *builder, size_t service)
 		if (set->kind == SET_HOSTS || set->kind == SET_NETS)
 			fill(builder, set);
 		if (set->kind == SET_HOSTS)
-			set->room = hosts_room(names > set->count ? names : set->count);
+			set->room = set->fresh_room = roomy(builder->config, set);
 		else if (set->kind != SET_NETS)
 			set->room = DYNAMIC_SET_SIZE;
 	}

@@ -19,8 +19,8 @@
  * A set without intervals and time-outs that has a size is one of the kernel's fixed hashes (its
  * net/netfilter/nft_set_hash.c), which are quicker to fill (by a third at 10,000 elements) and to
  * look into than the one that grows. ports have room for themselves; hosts for as many addresses as
- * there are names, or as they have now, and half as many again. A list that outgrows that makes the
- * table be swapped (core/plan.h).
+ * there are names and fixed ones, or more if there are, and half as many again. A list that
+ * outgrows that makes the table be swapped (core/plan.h).
  */
 #ifndef SIPFENCE_RULESET_H
 #define SIPFENCE_RULESET_H
@@ -82,6 +82,7 @@ struct set {
 	uint8_t service;	  /* index into config.services; not of ports and destinations */
 	bool intervals;		  /* ports: elements are ranges */
 	uint32_t room;		  /* elements that it can hold; 0: any number */
+	uint32_t fresh_room;	  /* hosts: the same of a table that is made anew */
 	struct element *elements; /* sorted by prefix_compare, distinct; nets: disjoint */
 	size_t count;
 	struct port_verdict *ports; /* of the map `ports`, instead of elements */

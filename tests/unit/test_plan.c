@@ -582,6 +582,16 @@ static void test_hosts_without_room_are_swapped(void **state)
 	assert_int_equal(plan.cause, PLAN_NO_ROOM);
 	assert_int_equal(wanted->room, HOSTS_ROOM_LEAST);
 	plan_clear(&plan);
+	/* Nor is the room of a table that had enough, until it vanished. */
+	had->room = (uint32_t)wanted->count + 1;
+	assert_int_equal(plan_make(world.ruleset, shape, observed, NULL, 0, &plan), 0);
+	assert_int_equal(wanted->room, wanted->count + 1);
+	plan_clear(&plan);
+	observed->present = false;
+	assert_int_equal(plan_make(world.ruleset, shape, observed, NULL, 0, &plan), 0);
+	assert_int_equal(plan.kind, PLAN_SWAP);
+	assert_int_equal(wanted->room, HOSTS_ROOM_LEAST);
+	plan_clear(&plan);
 	observed_free(observed);
 	clear_world(&world);
 }
@@ -627,6 +637,7 @@ static void test_room_is_for_what_is_there_without_names(void **state)
 	enum { COUNT = 600 };
 	struct dice dice = dice_new(__func__);
 	struct prefix *fixed = calloc(COUNT, sizeof(*fixed));
+	const char *names[400];
 	struct ruleset *ruleset = NULL;
 	struct allowlist allowlist;
 	struct world world;
@@ -650,6 +661,19 @@ static void test_room_is_for_what_is_there_without_names(void **state)
 	hosts = ruleset_find_set(ruleset, SET_HOSTS, 0, FAMILY_IPV4);
 	assert_true(hosts->count >= COUNT);
 	assert_int_equal(hosts->room, hosts_room(hosts->count));
+	assert_int_equal(
+		ruleset_find_set(ruleset, SET_HOSTS, 0, FAMILY_IPV6)->room, HOSTS_ROOM_LEAST);
+	ruleset_free(ruleset);
+	/* No name has an address yet; and prefixes are in another set. */
+	for (size_t i = 0; i < 400; i++)
+		names[i] = "home.example";
+	fixed[0].length = 24;
+	world.owners[0].fixed_count = 401;
+	world.owners[0].names = names;
+	world.owners[0].name_count = 400;
+	assert_int_equal(ruleset_build(&world.config, &(struct allowlist){0}, &ruleset), 0);
+	hosts = ruleset_find_set(ruleset, SET_HOSTS, 0, FAMILY_IPV4);
+	assert_true(hosts->room >= hosts_room(800));
 	ruleset_free(ruleset);
 	allowlist_clear(&allowlist);
 	clear_world(&world);
@@ -749,6 +773,45 @@ static void test_adoption_goes_with_the_changes(void **state)
 	observed_free(observed);
 	clear_world(&before);
 	clear_world(&after);
+}
+
+/* A set of another making may hold more than ours: the youngest are taken over. */
+static void test_rejected_sources_that_do_not_fit_are_the_oldest(void **state)
+{
+	enum { MORE = 10, COUNT = DYNAMIC_SET_SIZE + MORE };
+	struct dice dice = dice_new(__func__);
+	struct element *many = calloc(COUNT, sizeof(*many)), *had;
+	struct observed *observed;
+	const struct set *rejected;
+	struct world world;
+	struct plan plan;
+	struct set *seen;
+
+	(void)state;
+	assert_non_null(many);
+	make_world(&world, &dice, false);
+	rejected = ruleset_find_set(world.ruleset, SET_REJECTED, 0, FAMILY_IPV4);
+	observed = observe(world.ruleset);
+	seen = (struct set *)observed_find_set(observed, "sip_rejected4");
+	for (unsigned i = 0; i < COUNT; i++) {
+		struct addr one = addr("100.0.0.0");
+
+		one.bytes[1] = (uint8_t)(i >> 16);
+		one.bytes[2] = (uint8_t)(i >> 8);
+		one.bytes[3] = (uint8_t)i;
+		many[i] = (struct element){.prefix = {one, 32}, .expires_ms = i + 1};
+	}
+	had = seen->elements;
+	seen->elements = many;
+	seen->count = COUNT;
+	assert_int_equal(plan_make(world.ruleset, shape, observed, NULL, 0, &plan), 0);
+	assert_int_equal(rejected->count, DYNAMIC_SET_SIZE);
+	assert_int_equal(rejected->elements[0].expires_ms, MORE + 1);
+	plan_clear(&plan);
+	seen->elements = had;
+	observed_free(observed);
+	clear_world(&world);
+	free(many);
 }
 
 /* Rejected sources are taken over from what was observed last, or from nothing. */
@@ -1082,6 +1145,7 @@ int main(void)
 		cmocka_unit_test(test_room_is_for_half_as_many_again),
 		cmocka_unit_test(test_the_lock_decides_between_swap_and_adoption),
 		cmocka_unit_test(test_adoption_goes_with_the_changes),
+		cmocka_unit_test(test_rejected_sources_that_do_not_fit_are_the_oldest),
 		cmocka_unit_test(test_a_table_that_vanished_leaves_no_rejected_sources),
 		cmocka_unit_test(test_added_revocations_are_those_of_the_whole_comparison),
 		cmocka_unit_test(test_only_who_comes_and_goes_is_revoked),
