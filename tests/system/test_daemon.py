@@ -99,6 +99,43 @@ class Follows(DaemonCase):
         daemon.wait_event("state", host=NAME, state="fresh")
 
 
+class Grows(DaemonCase):
+    """The kernel's sets have a size."""
+    COUNT, EACH, ROOM = 100, 8, 768
+
+    def answers(self, first, each):
+        """Each name has so many addresses, from the first-th of its own on."""
+        return {"n%d.example" % name: ["203.%d.%d.%d" % (100 + name // 50, name % 50, first + number)
+                                       for number in range(each)]
+                for name in range(self.COUNT)}
+
+    def answer(self, answers):
+        for name, addresses in answers.items():
+            self.points(*addresses, name=name)
+        return [address for addresses in answers.values() for address in addresses]
+
+    def size(self):
+        listed = self.pbx.nft_json("list", "set", "inet", "sipfence", "sip_hosts4")
+        return next(item["set"]["size"] for item in listed if "set" in item)
+
+    def test_answers_outgrow_the_table(self):
+        """Name by name until the set is full, then by a new table, with all that are due."""
+        few = self.answer(self.answers(1, 1))
+        self.configure(extensions=", ".join(
+            "e%d: n%d.example" % (name, name) for name in range(self.COUNT)))
+        daemon = self.daemon()
+        self.assertAllowed(*few)
+        self.assertEqual(self.size(), self.ROOM)
+        many = self.answer(self.answers(1, self.EACH))
+        self.assertGreater(len(many), self.ROOM)
+        self.assertAllowed(*many, seconds=10)
+        self.assertGreater(self.size(), len(many))
+        # It follows as before, and nothing was said to have failed.
+        others = self.answer(self.answers(101, self.EACH))
+        self.assertAllowed(*others, seconds=10)
+        self.assertEqual([event for event in daemon.events() if event.get("result") == "failed"], [])
+
+
 class Quiet(DaemonCase):
     def test_nothing_changes_nothing_is_sent(self):
         self.points(HOME)
