@@ -395,7 +395,6 @@ static void test_every_damage_is_found(void **state)
 	roster_free(world.roster);
 }
 
-/* XXH3 of the text "sipfence-state 2\nclock 1 1 1 -\n", by another implementation. */
 /* An update must not forget who had answered, nor which ports were shut. */
 static void test_version_1_is_read(void **state)
 {
@@ -427,6 +426,8 @@ static void test_version_1_is_read(void **state)
 
 static void test_checksum_is_the_one_that_is_documented(void **state)
 {
+	/* With the XXH3 of the text "sipfence-state 2\nclock 1 1 1 -\n", by
+	 * another implementation. */
 	static const char good[] = "sipfence-state 2\nclock 1 1 1 -\nend 1 5877b733e113f2a3\n";
 	struct saved_state *saved = NULL;
 	size_t line;
