@@ -55,8 +55,7 @@ enum {
 
 	MAX_ATTEMPTS = COURSE_MAX_STEPS, /* of one question that wait at once */
 
-	RETRIES_MS = 20,   /* PACE_LEAST of them in that time, whatever is heard */
-	RETRIES_HEARD = 2, /* more of them for each message that a server sends */
+	RETRIES_MS = 20, /* PACE_LEAST of them in that time, whatever is heard */
 
 	REFUSAL_IN_FLIGHT = 50, /* with fewer under way, REFUSED does not mean "too many" */
 
@@ -801,7 +800,7 @@ static void reply_handle(struct resolver *r, struct question *question, struct a
 		if (attempt->cut)
 			burst_heard(&r->servers[attempt->channel->server].path);
 		if (r->retries < r->pace.limit)
-			r->retries += RETRIES_HEARD;
+			r->retries++;
 	}
 	if (bytes && !question->answered)
 		r->answered_ms = now;
@@ -1061,7 +1060,8 @@ static void step_expired(struct resolver *r, struct question *question, int64_t 
 
 /*
  * What was lost together times out together, and would get lost together again, try by try. So
- * tries after time-outs begin with few at a time, and become more as servers speak.
+ * tries after time-outs begin with few at a time: some in each moment, and one for each message
+ * that a server sends, as that one has left the way.
  */
 static bool may_retry(struct resolver *r, int64_t now)
 {

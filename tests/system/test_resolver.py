@@ -519,6 +519,22 @@ class Ports(Base):
         run = self.ask([server], ["n%d.example A" % number for number in range(2000)], timeout=5000)
         self.assertEqual({run.only(index).kind for index in range(2000)}, {"addresses"})
 
+    def test_what_got_lost_together_is_not_sent_together_again(self):
+        """A server that takes few questions in a moment, and drops the rest: of each new try of all at
+        once 50 would get an answer, 280 in the budget."""
+        moment, few, taken = 0.02, 50, collections.Counter()
+
+        def drops(name):
+            now = int(time.monotonic() / moment)
+            taken[now] += 1
+            return taken[now] > few
+        server = PlainServer(self.host, drops)
+        self.addCleanup(server.close)
+        run = self.ask([server], ["n%d.example A" % number for number in range(1000)], timeout=5000,
+                       in_flight=1000)
+        kinds = collections.Counter(run.only(index).kind for index in range(1000))
+        self.assertGreater(kinds["addresses"], 600, kinds)
+
 
 class Together(Base):
     """First questions leave in messages that the kernel cuts (lib/edge/burst.h)."""
