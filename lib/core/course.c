@@ -167,8 +167,20 @@ enum course_next course_failed(struct course *course, struct course_try *try,
 
 enum course_next course_due(struct course *course, const struct course_try *try, int64_t now)
 {
+	unsigned last = course->step_count - 1;
+
 	missed(&course->servers[try->server], try->sent, now);
-	return try->step + 1U < course->step_count ? COURSE_ASK : COURSE_FAIL;
+	return try->step < last && now < try->started + course->due[last] ? COURSE_ASK
+									  : COURSE_FAIL;
+}
+
+unsigned course_step(const struct course *course, const struct course_try *try, int64_t now)
+{
+	unsigned step = try->step + 1U;
+
+	while (step + 1 < course->step_count && now >= try->started + course->due[step])
+		step++;
+	return step;
 }
 
 enum answer_reason course_reason(const struct course_try *try)

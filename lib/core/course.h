@@ -80,7 +80,7 @@ struct course_try {
 	uint64_t tried;	       /* bit i: servers[i], in this round */
 	uint32_t doubt;	       /* course.doubt.number at the first try */
 	uint8_t server;	       /* of the last try */
-	uint8_t step; /* kept by the caller: it goes up by one at COURSE_ASK of course_due() */
+	uint8_t step; /* kept by the caller: COURSE_ASK of course_due() makes it course_step() */
 	uint8_t faults;
 	uint8_t reason; /* enum answer_reason: why the last try failed */
 };
@@ -114,8 +114,10 @@ void course_heard(struct course *course, uint32_t server, int64_t now);
 /* A try failed before its step was over; what the server said went to course_heard() already. */
 enum course_next course_failed(struct course *course, struct course_try *try,
 	const struct course_failure *failure, int64_t now);
-/* The step is over: COURSE_ASK, into the next step, or COURSE_FAIL. */
+/* The step is over: COURSE_ASK, or COURSE_FAIL. */
 enum course_next course_due(struct course *course, const struct course_try *try, int64_t now);
+/* The step after that: the first one that is not over yet, if the caller has come late. */
+unsigned course_step(const struct course *course, const struct course_try *try, int64_t now);
 /* Why a question fails whose time is over. */
 enum answer_reason course_reason(const struct course_try *try);
 /* The step was not the first one and is over, but the server lives: its tries get lost. */

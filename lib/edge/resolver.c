@@ -55,7 +55,7 @@ enum {
 
 	MAX_ATTEMPTS = COURSE_MAX_STEPS, /* of one question that wait at once */
 
-	RETRIES_MS = 20, /* PACE_LEAST of them in that time, whatever is heard */
+	RETRIES_MS = 20, /* PACE_LEAST of them in that time; in silence half as many each time */
 
 	REFUSAL_IN_FLIGHT = 50, /* with fewer under way, REFUSED does not mean "too many" */
 
@@ -173,7 +173,8 @@ struct resolver {
 	struct pace pace;
 	uint32_t in_first_step;
 	uint32_t retries;    /* that may be sent now, after time-outs */
-	int64_t retries_due; /* when there are PACE_LEAST again */
+	unsigned silent;     /* times that such were granted, and nothing was heard since */
+	int64_t retries_due; /* when some are granted again */
 	uint32_t roots;	     /* questions under way that nobody waits for */
 
 	uint16_t ids[IDS_DRAWN]; /* the last `id_count` are not used yet */
@@ -799,6 +800,7 @@ static void reply_handle(struct resolver *r, struct question *question, struct a
 		course_heard(&r->course, attempt->channel->server, now);
 		if (attempt->cut)
 			burst_heard(&r->servers[attempt->channel->server].path);
+		r->silent = 0;
 		if (r->retries < r->pace.limit)
 			r->retries++;
 	}
@@ -1054,21 +1056,25 @@ static void step_expired(struct resolver *r, struct question *question, int64_t 
 	if (lost)
 		pace_lost(&r->pace);
 	step_leave(r, question);
-	step_enter(r, question, question->try.step + 1U);
+	step_enter(r, question, course_step(&r->course, &question->try, now));
 	ask_again(r, question, false);
 }
 
 /*
  * What was lost together times out together, and would get lost together again, try by try. So
- * tries after time-outs begin with few at a time: some in each moment, and one for each message
- * that a server sends, as that one has left the way.
+ * tries after time-outs begin with few at a time: some in each moment, ever fewer if no server says
+ * a word, and one for each message that a server sends, as that one has left the way.
  */
 static bool may_retry(struct resolver *r, int64_t now)
 {
 	if (now >= r->retries_due) {
+		uint32_t granted = PACE_LEAST >> r->silent;
+
 		r->retries_due = now + RETRIES_MS;
-		if (r->retries < PACE_LEAST)
-			r->retries = PACE_LEAST;
+		if (r->retries < granted)
+			r->retries = granted;
+		if (granted > 1)
+			r->silent++;
 	}
 	if (!r->retries)
 		return false;

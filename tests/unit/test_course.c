@@ -79,6 +79,24 @@ static void test_steps_of_any_plan(void **state)
 		}
 }
 
+/* Who comes late makes no tries for the time that has gone by. */
+static void test_late(void **state)
+{
+	struct course course = planned(1, 0);
+	struct course_try try = begun(&course, NOW);
+	unsigned last = course.step_count - 1;
+
+	(void)state;
+	assert_in_range(last, 2, COURSE_MAX_STEPS - 1);
+	course_choose(&course, &try, NOW);
+	assert_int_equal(course_step(&course, &try, NOW + course.due[0]), 1);
+	assert_int_equal(course_step(&course, &try, NOW + course.due[1] - 1), 1);
+	assert_int_equal(course_step(&course, &try, NOW + course.due[1]), 2);
+	assert_int_equal(course_step(&course, &try, NOW + course.due[last]), last);
+	assert_int_equal(course_due(&course, &try, NOW + course.due[last] - 1), COURSE_ASK);
+	assert_int_equal(course_due(&course, &try, NOW + course.due[last]), COURSE_FAIL);
+}
+
 static void test_due(void **state)
 {
 	struct course course = planned(1, 0);
@@ -545,6 +563,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_steps_of_one_server),
 		cmocka_unit_test(test_steps_of_any_plan),
+		cmocka_unit_test(test_late),
 		cmocka_unit_test(test_due),
 		cmocka_unit_test(test_lost),
 		cmocka_unit_test(test_servers_in_their_order),
