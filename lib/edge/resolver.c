@@ -801,7 +801,7 @@ static void reply_handle(struct resolver *r, struct question *question, struct a
 		if (attempt->cut)
 			burst_heard(&r->servers[attempt->channel->server].path);
 		r->silent = 0;
-		if (r->retries < r->pace.limit)
+		if (r->retries < PACE_LEAST)
 			r->retries++;
 	}
 	if (bytes && !question->answered)
