@@ -17,7 +17,8 @@
 /* Whose table, as far as it is known. */
 struct target {
 	struct config *config; /* NULL: there is none that could be read */
-	const char *table;
+	char *last;	       /* by the state of the last run; NULL: unknown, or not looked for */
+	const char *table;     /* one of theirs */
 	enum table_family family;
 	bool sets_only;
 };
@@ -27,6 +28,8 @@ static void find_target(const struct invocation *invocation, struct target *ret_
 {
 	struct target target = {.table = CONFIG_DEFAULT_TABLE, .family = TABLE_INET};
 	bool good = load_config(invocation, &target.config) == EXIT_DONE;
+	const char *source = "the name that sipfence's has by default";
+	char state_path[PATH_MAX];
 
 	if (!good && !load_kept_config(invocation, &target.config))
 		target.config = NULL;
@@ -34,12 +37,21 @@ static void find_target(const struct invocation *invocation, struct target *ret_
 		target.table = target.config->table;
 		target.family = (enum table_family)target.config->table_family;
 		target.sets_only = target.config->sets_only;
+		source = "by the copy that the daemon has kept of the last good one";
+	}
+	/* A copy may be older than what cron's sync has done since. */
+	if (!good && !target.sets_only &&
+		snprintf(state_path, sizeof(state_path), "%s/state", invocation->state_dir) <
+			(int)sizeof(state_path))
+		target.last = cycle_last_table(state_path);
+	if (target.last) {
+		target.table = target.last;
+		target.family = TABLE_INET;
+		source = "which the last run has made";
 	}
 	if (!good)
 		say_warning(invocation, "without a good config, what is removed is table %s %s, %s",
-			ruleset_family_name(target.family), target.table,
-			target.config ? "by the copy that the daemon has kept of the last good one"
-				      : "the name that sipfence's has by default");
+			ruleset_family_name(target.family), target.table, source);
 	*ret_target = target;
 }
 
@@ -237,5 +249,6 @@ int command_remove(const struct invocation *invocation)
 	if (result == EXIT_DONE)
 		flush_result(invocation);
 	config_free(target.config);
+	free(target.last);
 	return result;
 }

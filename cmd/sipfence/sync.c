@@ -369,12 +369,13 @@ static int commit_known(struct sync *sync)
 	warn_if_blind(sync);
 	if (!sync->before)
 		sync->early_kind = cycle->plan.kind;
-	result = cycle_save(cycle, false, &sync->error);
+	/* Who is to leave is in force as well. */
+	result = cycle_save(cycle, CYCLE_UNSURE, &sync->error);
 	if (result == 0)
 		result = cycle_apply(cycle, sync->kernel, &sync->error);
 	if (result < 0) {
 		if (!cycle->touched)
-			cycle_save(cycle, true, NULL);
+			cycle_save(cycle, CYCLE_TAKEN_BACK, NULL);
 		return result;
 	}
 	if (!sync->before) {
@@ -428,7 +429,8 @@ static int commit(struct sync *sync)
 	bool confirmed = sync->invocation->confirm && cycle->plan.kind != PLAN_NOTHING;
 	int result;
 
-	if (cycle_save(cycle, false, &sync->error) < 0)
+	/* Whoever takes the change back, if we are killed, does not write the state. */
+	if (cycle_save(cycle, confirmed ? CYCLE_UNSURE : CYCLE_IN_FORCE, &sync->error) < 0)
 		return sync->error.code;
 	cycle->want_snapshot = false; /* the table as it is now, not at a later look */
 	/* Never beside the guardian, which is a fork. */
@@ -444,7 +446,9 @@ static int commit(struct sync *sync)
 	/* What is not shut after all must be asked about again. If this fails, the first error says
 	 * more. */
 	if (result < 0 && (!cycle->touched || result == -ECANCELED))
-		cycle_save(cycle, true, NULL);
+		cycle_save(cycle, CYCLE_TAKEN_BACK, NULL);
+	else if (result < 0 || confirmed)
+		cycle_save(cycle, result < 0 ? CYCLE_UNSURE : CYCLE_IN_FORCE, NULL);
 	return result;
 }
 

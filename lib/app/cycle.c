@@ -113,7 +113,6 @@ static int remember(struct cycle *cycle, const struct saved_state *state)
 {
 	if (!state)
 		return 0;
-	cycle->permits_before = state->permits;
 	for (size_t i = 0; i < state->table_count && !cycle->former_table; i++) {
 		if (strcmp(state->tables[i], cycle->config->table) == 0 &&
 			cycle->config->table_family == TABLE_INET) {
@@ -790,13 +789,13 @@ static void end_journal(struct cycle *cycle)
 	text_free(&cycle->journal);
 }
 
-int cycle_print_state(const struct cycle *cycle, bool taken_back, struct text *text)
+int cycle_print_state(const struct cycle *cycle, enum cycle_standing standing, struct text *text)
 {
 	struct enforced_ports enforced = {cycle->enforced_before, cycle->enforced_before_count};
-	uint64_t permits = taken_back ? cycle->permits_before : state_permits(cycle->config);
+	uint64_t permits = standing == CYCLE_IN_FORCE ? state_permits(cycle->config) : 0;
 	struct enforced_port *list = NULL;
 
-	if (!taken_back) {
+	if (standing != CYCLE_TAKEN_BACK) {
 		if (list_enforced(cycle->config, &list, &enforced.count) < 0)
 			return -ENOMEM;
 		enforced.list = list;
@@ -807,10 +806,10 @@ int cycle_print_state(const struct cycle *cycle, bool taken_back, struct text *t
 	return text->failed ? -ENOMEM : 0;
 }
 
-int cycle_save(struct cycle *cycle, bool taken_back, struct error *error)
+int cycle_save(struct cycle *cycle, enum cycle_standing standing, struct error *error)
 {
 	struct text text = {0};
-	int result = cycle_print_state(cycle, taken_back, &text);
+	int result = cycle_print_state(cycle, standing, &text);
 
 	if (result < 0)
 		error_no_memory(error);
@@ -1033,21 +1032,37 @@ int cycle_forget(const char *table, const char *state_path, char **ret_other, st
 	return result < 0 ? result : 0;
 }
 
-bool cycle_knows_table(const char *table, const char *state_path)
+static struct saved_state *peek(const char *state_path)
 {
 	struct saved_state *state = NULL;
 	struct text text = {0};
-	bool known = false;
 	size_t line;
 
-	if (file_load(state_path, &text, NULL) == 0 &&
-		state_parse(text_string(&text), text.length, &state, &line) == 0) {
-		for (size_t i = 0; i < state->table_count; i++)
-			known |= strcmp(state->tables[i], table) == 0;
-	}
-	state_free(state);
+	if (file_load(state_path, &text, NULL) == 0)
+		state_parse(text_string(&text), text.length, &state, &line);
 	text_free(&text);
+	return state;
+}
+
+bool cycle_knows_table(const char *table, const char *state_path)
+{
+	struct saved_state *state = peek(state_path);
+	bool known = false;
+
+	for (size_t i = 0; state && i < state->table_count; i++)
+		known |= strcmp(state->tables[i], table) == 0;
+	state_free(state);
 	return known;
+}
+
+char *cycle_last_table(const char *state_path)
+{
+	struct saved_state *state = peek(state_path);
+	/* A former one comes behind it. */
+	char *table = state && state->table_count > 0 ? strdup(state->tables[0]) : NULL;
+
+	state_free(state);
+	return table;
 }
 
 int cycle_remove(const char *table, struct kernel *kernel, bool *ret_removed, struct error *error)

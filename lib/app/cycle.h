@@ -36,7 +36,6 @@ struct cycle {
 	int64_t now;			       /* clock.now: of the whole cycle, seconds */
 	struct enforced_port *enforced_before; /* by the saved state, in the config's table */
 	size_t enforced_before_count;
-	uint64_t permits_before; /* state_permits() of the config before, by the saved state */
 	bool table_known;   /* as our own: by the saved state, or since this process has made it */
 	char *former_table; /* of another name, made by an earlier run and still there; NULL: none
 			     */
@@ -110,12 +109,17 @@ int cycle_ruleset(struct cycle *cycle, struct error *error);
 int cycle_compare(struct cycle *cycle, struct kernel *kernel, struct error *error);
 /* The plan for a machine without our table: where the kernel may not be read. */
 int cycle_compare_with_nothing(struct cycle *cycle, struct error *error);
-/* With the ports that the config enforces; `taken_back`: with those that were enforced before. */
-int cycle_save(struct cycle *cycle, bool taken_back, struct error *error);
+/* What the state file says of the kernel's table, beside what is known of the names. */
+enum cycle_standing {
+	CYCLE_IN_FORCE, /* it is as the names and the config say, or is about to be */
+	CYCLE_UNSURE,	/* it may shut all ports that the config enforces, and lets in who knows */
+	CYCLE_TAKEN_BACK, /* it shuts the ports that were enforced before */
+};
+int cycle_save(struct cycle *cycle, enum cycle_standing standing, struct error *error);
 /* Who has which address now, into the history beside the state file. */
 int cycle_record(struct cycle *cycle, struct error *error);
 /* What cycle_save() would write, and where its journal is (to be freed). -ENOMEM; NULL. */
-int cycle_print_state(const struct cycle *cycle, bool taken_back, struct text *text);
+int cycle_print_state(const struct cycle *cycle, enum cycle_standing standing, struct text *text);
 char *cycle_journal_path(const char *state_path);
 /*
  * Between two saves: notes in cycle->journal what has become of one name, to be appended to the
@@ -156,6 +160,8 @@ int cycle_take_back(struct cycle *cycle, struct kernel *kernel, struct error *er
 
 /* Has a run that left this state file made a table of that name? */
 bool cycle_knows_table(const char *table, const char *state_path);
+/* The table of the last run that left this state file, to be freed; NULL: none is known. */
+char *cycle_last_table(const char *state_path);
 /* Removes the table. *ret_removed: was there one? */
 int cycle_remove(const char *table, struct kernel *kernel, bool *ret_removed, struct error *error);
 /* The state file forgets that `table` enforced. *ret_other: a table of another name that it knows

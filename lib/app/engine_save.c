@@ -82,7 +82,10 @@ static void begin_save(struct engine *engine)
 {
 	struct error error = {0};
 	struct text text = {0};
-	int result = cycle_print_state(&engine->cycle, false, &text);
+	/* A table that can't be made right yet is not as the names say. */
+	bool right = engine->ledger && !engine->compare.again;
+	int result =
+		cycle_print_state(&engine->cycle, right ? CYCLE_IN_FORCE : CYCLE_UNSURE, &text);
 
 	engine->save.at = INT64_MAX;
 	engine->save.covered = engine->save.journal_size;

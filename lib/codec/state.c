@@ -340,7 +340,8 @@ void state_forget_enforced(const char *data, size_t length, const char *table, s
 
 		at += size;
 		if (at >= length || line_begins(line, size, "enforced ", table) ||
-			line_begins(line, size, "table ", table))
+			line_begins(line, size, "table ", table) ||
+			line_begins(line, size, "permits", ""))
 			continue; /* the last line is made anew */
 		text_write(text, line, size);
 		lines++;

@@ -89,8 +89,8 @@ int state_parse(const char *data, size_t length, struct saved_state **ret_state,
  * state_free() alone.
  */
 int state_parse_journal(struct saved_state *state, const char *data, size_t length);
-/* The same text without the `enforced` and `table` lines of `table`; `data` is what state_parse()
- * takes. */
+/* The same text without the `enforced` and `table` lines of `table`, and without `permits`: nothing
+ * is to be as it was. `data` is what state_parse() takes. */
 void state_forget_enforced(const char *data, size_t length, const char *table, struct text *text);
 struct saved_state *state_free(struct saved_state *state); /* returns NULL */
 

@@ -14,6 +14,7 @@ import subprocess
 import time
 
 from harness import PATH, PYTHON, SIPFENCE, Case, end, main, reaches, wait_until
+from scripted_dns import answer as scripted
 
 PBX, HOME, OTHER, ROGUE = "192.0.2.10", "203.0.113.10", "203.0.113.22", "198.51.100.66"
 
@@ -193,6 +194,13 @@ class Base(Case):
         with open(os.path.join(self.fence.run_dir, "lock"), "r+") as file:
             self.assertTrue(wait_until(lambda: locked(file), 1.5), "the lock is still held")
 
+    def assertNotJudged(self):
+        """By neither config: what the names say now is not what is in force, by nobody's hand."""
+        for config in (self.LESS, self.FULL):
+            self.fence.config(config)
+            status = self.fence.run("status", "--json").json()
+            self.assertEqual((status["table_right"], status["drift"]), (True, None))
+
     def assertKept(self, terminal, seconds):
         """Beyond the time, too."""
         self.assertTrue(wait_until(lambda: not processes(self.fence), 1.5), "a process is left")
@@ -254,6 +262,8 @@ class Answers(Base):
                 self.assertEqual(terminal.code(), 0, terminal.read())
                 self.assertLess(time.monotonic() - start, 1, "it waited on after the answer")
                 self.assertKept(terminal, 2 if answer == b"yes\n" else 0)
+                drift = self.assertCode(self.fence.run("status", "--json"), 0).json()["drift"]
+                self.assertEqual((drift["added"], drift["missing"]), (0, 0))
 
     def test_taken_back_at_once(self):
         for answer in (b"no\n", b"n\n"):
@@ -267,10 +277,27 @@ class Answers(Base):
                 self.assertLess(time.monotonic() - start, 1)
                 self.assertIn("as it was before", terminal.read())
                 self.assertTakenBack(terminal, before, 20)
-                # The new config is not in force, and the table is as it is by the former one.
-                self.assertIsNone(self.assertCode(self.fence.run("status", "--json"), 0).json()["drift"])
-                self.fence.config(self.FULL)
-                self.assertIs(self.fence.run("status", "--json").json()["drift"]["text"], None)
+                self.assertNotJudged()
+
+    def test_names_of_a_config_that_was_taken_back(self):
+        """What was learned for it is kept, and names that it has not are forgotten."""
+        server = self.dns()
+        server.set("home21.example", "A", scripted(HOME))
+        server.set("home22.example", "A", scripted(OTHER))
+        self.FULL = "extensions: {21: home21.example, 22: home22.example}\n" + server.resolver()
+        self.LESS = "extensions: {22: home22.example}\n" + server.resolver()
+        terminal, before = self.begin(20)
+        self.assertTrue(terminal.shows("yes"), terminal.read())
+        time.sleep(0.2)
+        terminal.type(b"no\n")
+        self.assertEqual(terminal.code(3), 1, terminal.read())
+        self.assertTakenBack(terminal, before, 20)
+        self.assertNotJudged()
+        # Killed while it asks: the guardian takes the change back, and writes no state.
+        terminal, before = self.begin(20)
+        os.kill(terminal.pid, signal.SIGKILL)
+        self.assertTakenBack(terminal, before, 20)
+        self.assertNotJudged()
 
     def test_end_of_input_is_not_yes(self):
         terminal, before = self.begin(2)

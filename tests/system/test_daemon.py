@@ -570,22 +570,45 @@ class Ends(DaemonCase):
                 os.unlink(self.fence.path)
             result = self.assertCode(self.fence.run("remove"), 0)
             self.assertIn("sipfence.yaml", result.err)
-            self.assertIn("table inet sipfence, by the copy", result.err)
+            self.assertIn("table inet sipfence, which the last run has made", result.err)
             self.assertEqual(daemon.wait(), 0, daemon)
             self.assertFalse(self.pbx.has_table())
             self.assertCode(self.fence.run("remove"), 0)
             self.configure()
 
     def test_remove_of_another_name_without_a_good_config(self):
-        """Nobody runs any more, and the kept copy alone knows what the table was called."""
+        """Nobody runs any more, and the config does not say what the table was called."""
         self.configure("nftables: {table: pbx}\n")
         self.daemon().kill()
         self.assertTrue(self.pbx.has_table("pbx"))
         self.fence.config("- nothing\n")
         result = self.assertCode(self.fence.run("remove"), 0)
-        self.assertIn("table inet pbx, by the copy", result.err)
+        self.assertIn("table inet pbx, which the last run has made", result.err)
         self.assertIn("removed table inet pbx", result.out)
         self.assertFalse(self.pbx.has_table("pbx"))
+
+    def test_remove_without_a_good_config_or_state(self):
+        """The copy of the config is the next best; and a name there makes no table ours."""
+        self.configure("nftables: {table: pbx}\n")
+        self.daemon().kill()
+        os.unlink(os.path.join(self.fence.state, "state"))
+        self.fence.config("- nothing\n")
+        result = self.assertCode(self.fence.run("remove"), 1)
+        self.assertIn("table inet pbx, by the copy", result.err)
+        self.assertIn("nft delete table inet pbx", result.err)
+        self.assertTrue(self.pbx.has_table("pbx"))
+        self.pbx.run(["nft", "delete", "table", "inet", "pbx"])
+
+    def test_remove_where_the_copy_is_older_than_the_state(self):
+        """A daemon was there once; since then cron's sync makes another table."""
+        self.configure("nftables: {table: old}\n")
+        self.daemon().kill()
+        self.configure("nftables: {table: fence}\n")
+        self.assertCode(self.fence.run("sync", "--yes"), 0)
+        self.pbx.run(["nft", "delete", "table", "inet", "old"])
+        self.fence.config("- nothing\n")
+        self.assertIn("removed table inet fence", self.assertCode(self.fence.run("remove"), 0).out)
+        self.assertFalse(self.pbx.has_table("fence"))
 
     def test_pidfile(self):
         path = os.path.join(self.directory, "sipfence.pid")

@@ -337,6 +337,19 @@ class Stragglers(Base):
         self.assertEnds(child, 1, "that had answered until then are in force")
         self.assertEqual(self.hosts(), [HOME])
 
+    def test_ended_half_way(self):
+        """Who was to leave is in force, too: by nobody's hand."""
+        self.sync("--yes")
+        self.straggle()
+        self.server.set("home21.example", "A", answer("203.0.113.98"))
+        child = self.start()
+        self.assertTrue(wait_until(lambda: len(self.hosts()) == 2, self.BUDGET * 0.7))
+        child.terminate()
+        child.communicate(timeout=20)
+        self.assertEqual(self.hosts(), [HOME, "203.0.113.98"])
+        status = self.fence.run("status", "--json").json()
+        self.assertEqual((status["table_right"], status["drift"]), (True, None))
+
     def test_the_others_are_in_at_once(self):
         self.straggle()
         child = self.start()

@@ -231,6 +231,14 @@ class Sync(Base):
         result = self.fence.run("remove")
         self.assertIn("table inet sipfence of a former config is still in force", result.err)
 
+    def test_removed_sets_are_the_admins_again(self):
+        self.pbx.nft(firewall())
+        self.sync()
+        self.assertEqual(self.fence.run("remove").code, 0)
+        self.pbx.nft("flush set inet filter phones4\n")
+        status = self.fence.run("status", "--json")
+        self.assertEqual((status.code, status.json()["drift"]), (0, None), str(status))
+
     def test_a_full_set(self):
         self.pbx.nft(firewall(phones4="type ipv4_addr; size 1;"))
         self.points(HOME, HOME2)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """sync against a real Knot whose names are moved by RFC 2136 updates, and the real kernel
 (design, sections 5 to 7; what the transactions of sync are)."""
+import os
 import re
 import time
 
@@ -353,6 +354,7 @@ class Refusals(Base):
         self.configure("extensions: {21: home21.example}\n")
         self.sync()
         self.fence.config("extensions: {21: [}\n")
+        os.unlink(os.path.join(self.fence.state, "state"))
         result = self.assertCode(self.fence.run("remove"), 0)
         self.assertRegex(result.err, r"sipfence\.yaml:1:\d+: error: (.|\n)*"
                                      "table inet sipfence, the name that sipfence's has by default")
