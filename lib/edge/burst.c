@@ -69,6 +69,15 @@ static bool fails_at_any_length(int result)
 	       result == -ENETDOWN || result == -EAGAIN || result == -ENOBUFS || result == -ENOMEM;
 }
 
+static void pause_cutting(struct burst_path *path)
+{
+	path->pause = path->pause ? path->pause * 2 : BURST_PAUSE_LEAST;
+	if (path->pause > BURST_PAUSE_MOST)
+		path->pause = BURST_PAUSE_MOST;
+	path->singly = path->pause;
+	path->heard = path->lost = 0;
+}
+
 static int send_group(const struct burst *burst, struct iovec *pieces, size_t count, uint16_t size)
 {
 	int result;
@@ -79,7 +88,8 @@ static int send_group(const struct burst *burst, struct iovec *pieces, size_t co
 	if (result == 0 || fails_at_any_length(result))
 		return result;
 	result = send_singly(burst->fd, pieces, count);
-	burst->path->singly = result == 0;
+	if (result == 0)
+		pause_cutting(burst->path);
 	return result;
 }
 
@@ -114,17 +124,23 @@ static void age(struct burst_path *path)
 	path->lost /= 2;
 }
 
-void burst_heard(struct burst_path *path)
+void burst_heard(struct burst_path *path, bool cut)
 {
-	path->heard++;
+	if (path->singly > 0)
+		path->singly--;
+	else
+		path->heard += cut;
 	age(path);
 }
 
 void burst_lost(struct burst_path *path)
 {
+	/* It left before. */
+	if (path->singly > 0)
+		return;
 	path->lost++;
 	if (path->lost >= BURST_LOST_MOST && path->lost >= path->heard)
-		path->singly = true;
+		pause_cutting(path);
 	age(path);
 }
 

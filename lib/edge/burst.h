@@ -7,7 +7,8 @@
  * Where a message can't be cut (an IPsec policy, a device that makes no checksums), or is refused
  * as a whole (a firewall's limit of length), they go one by one; as they do when at least half of
  * what was cut has been lost of late on the way to that server: drivers and firewalls have their
- * defects.
+ * defects. A server that was away for a while looks the same, so cutting is tried again after some
+ * thousands of answers, then twice as many, and so on.
  */
 #ifndef SIPFENCE_BURST_H
 #define SIPFENCE_BURST_H
@@ -19,13 +20,16 @@
 enum {
 	BURST_DATAGRAMS = 16,
 	BURST_LOST_MOST = 8,
-	BURST_OF_LATE = 128, /* so many fates weigh as much as half as many younger ones */
-	BURST_SIZE = 336,    /* of one: a name of 255 bytes, EDNS, and a cookie (RFC 7873) */
+	BURST_OF_LATE = 128,	     /* so many fates weigh as much as half as many younger ones */
+	BURST_PAUSE_LEAST = 1 << 12, /* answers until cutting is tried again */
+	BURST_PAUSE_MOST = 1 << 20,
+	BURST_SIZE = 336, /* of one: a name of 255 bytes, EDNS, and a cookie (RFC 7873) */
 };
 
 /* The way to one server. Zeroed in the beginning. */
 struct burst_path {
-	bool singly; /* nothing is cut any more */
+	uint32_t singly; /* answers from now on until cutting is tried again; 0: it is */
+	uint32_t pause;	 /* the last such number */
 	uint8_t heard, lost;
 };
 
@@ -48,8 +52,9 @@ bool burst_is_cut(const struct burst *burst);
  * or the other side has refused what was sent before.
  */
 int burst_send(struct burst *burst);
-/* One that burst_is_cut() was true of has got an answer; has got none, and others get through. */
-void burst_heard(struct burst_path *path);
+/* The server has sent a message; `cut`: to one that burst_is_cut() was true of. */
+void burst_heard(struct burst_path *path, bool cut);
+/* One that burst_is_cut() was true of has got no answer, and others get through. */
 void burst_lost(struct burst_path *path);
 /* Forgets what waits for this socket, which is about to be closed. */
 void burst_forget(struct burst *burst, int fd);

@@ -798,8 +798,7 @@ static void reply_handle(struct resolver *r, struct question *question, struct a
 
 	if (bytes) {
 		course_heard(&r->course, attempt->channel->server, now);
-		if (attempt->cut)
-			burst_heard(&r->servers[attempt->channel->server].path);
+		burst_heard(&r->servers[attempt->channel->server].path, attempt->cut);
 		r->silent = 0;
 		if (r->retries < PACE_LEAST)
 			r->retries++;

@@ -177,9 +177,9 @@ static void test_lost_as_others_are(void **state)
 	struct line *line = *state;
 
 	for (unsigned i = 0; i < 1000; i++) {
-		burst_heard(&line->path);
-		burst_heard(&line->path);
-		burst_heard(&line->path);
+		burst_heard(&line->path, true);
+		burst_heard(&line->path, true);
+		burst_heard(&line->path, true);
 		burst_lost(&line->path);
 	}
 	assert_false(line->path.singly);
@@ -191,13 +191,36 @@ static void test_lost_of_late(void **state)
 	struct line *line = *state;
 
 	for (unsigned i = 0; i < 10000; i++)
-		burst_heard(&line->path);
+		burst_heard(&line->path, true);
 	for (unsigned i = 0; i < 4 * BURST_LOST_MOST; i++)
 		burst_lost(&line->path);
 	assert_false(line->path.singly);
 	for (unsigned i = 0; i < BURST_OF_LATE; i++)
 		burst_lost(&line->path);
 	assert_true(line->path.singly);
+}
+
+/* Who was away for a while is a good server again, and a bad way is tried ever less often. */
+static void test_cutting_is_tried_again(void **state)
+{
+	struct line *line = *state;
+
+	for (uint32_t pause = BURST_PAUSE_LEAST; pause <= BURST_PAUSE_MOST; pause *= 2) {
+		for (unsigned i = 0; i < 3 * BURST_LOST_MOST; i++)
+			burst_lost(&line->path);
+		for (uint32_t i = 1; i < pause; i++)
+			burst_heard(&line->path, false);
+		assert_true(line->path.singly);
+		burst_heard(&line->path, false);
+		assert_false(line->path.singly);
+		add(line, 0, 60);
+		add(line, 1, 60);
+		assert_true(burst_is_cut(&line->burst));
+		burst_forget(&line->burst, line->from);
+	}
+	for (unsigned i = 0; i < BURST_LOST_MOST; i++)
+		burst_lost(&line->path);
+	assert_int_equal(line->path.singly, BURST_PAUSE_MOST);
 }
 
 /* The second message fails for what became of the first one, and the third is not sent. */
@@ -226,6 +249,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_lost_and_never_heard, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_lost_as_others_are, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_lost_of_late, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_cutting_is_tried_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_nobody_listens, set_up, tear_down),
 	};
 
