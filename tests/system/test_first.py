@@ -237,6 +237,15 @@ class First(Base):
         self.talk(TRUNK)
         self.assertAsks(TRUNK)
 
+    def test_whom_a_monitoring_table_has_noted(self):
+        """Though connection tracking knows nothing of him any more, or never did."""
+        self.configure("mode: monitor\n")
+        self.sync()
+        self.talk(TRUNK)
+        self.net.pbx.run(["conntrack", "-F"])
+        self.configure()
+        self.assertAsks(TRUNK)
+
     def test_remove_forgets(self):
         self.sync("--yes")
         self.assertCode(self.fence.run("remove"), 0)
