@@ -61,7 +61,8 @@ struct saved_state {
 
 /*
  * A number of all in a config that decides, together with what DNS says, which elements the table
- * has: another one where that is another. The same in every run; never 0.
+ * has: another one where that is another. The same in every run; never 0. How long an address is
+ * held, or lingers, is left out: it decides about later runs alone.
  */
 uint64_t state_permits(const struct config *config);
 

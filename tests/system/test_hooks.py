@@ -93,10 +93,13 @@ class HookCase(DaemonCase):
                       key=lambda run: run.began)
 
     def wait_runs(self, count=1, seconds=10.0, done=False, **wanted):
+        found = []
+
         def there():
-            return [run for run in self.runs(**wanted) if run.end or not done]
-        wait_until(lambda: len(there()) >= count, seconds * PATIENCE)
-        found = there()
+            # One that is just ending can't be read for a moment: a second look would miss it.
+            found[:] = [run for run in self.runs(**wanted) if run.end or not done]
+            return len(found) >= count
+        wait_until(there, seconds * PATIENCE)
         self.assertGreaterEqual(len(found), count, "%s: %s" % (
             wanted, [run.env for run in self.runs()]))
         return found
