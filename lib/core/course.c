@@ -46,13 +46,21 @@ static bool may_ask(const struct course_try *try, uint32_t server)
 	return !try->only || (try->only >> server & 1);
 }
 
-/* Of those that the question may ask. */
-static uint64_t speaking(const struct course *course, const struct course_try *try)
+/*
+ * Of those that the question may ask. A few tries of a slow server, sent at once, make it silent
+ * until the next answer is there, a moment later: it has not gone.
+ */
+static uint64_t speaking(const struct course *course, const struct course_try *try, int64_t now)
 {
+	int64_t budget = course->due[course->step_count - 1];
 	uint64_t servers = 0;
 
-	for (uint32_t i = 0; i < course->server_count; i++)
-		servers |= (uint64_t)(may_ask(try, i) && !silent(&course->servers[i])) << i;
+	for (uint32_t i = 0; i < course->server_count; i++) {
+		const struct course_server *server = &course->servers[i];
+		bool lately = server->heard > 0 && now - server->heard < budget;
+
+		servers |= (uint64_t)(may_ask(try, i) && (!silent(server) || lately)) << i;
+	}
 	return servers;
 }
 
@@ -133,8 +141,8 @@ static enum course_next unsent(
 	return COURSE_ASK;
 }
 
-static enum course_next rejected(
-	struct course *course, const struct course_try *try, const struct course_failure *failure)
+static enum course_next rejected(struct course *course, const struct course_try *try,
+	const struct course_failure *failure, int64_t now)
 {
 	bool first_of_steps = !try->step && course->step_count > 1;
 
@@ -142,7 +150,7 @@ static enum course_next rejected(
 		course->servers[failure->server].plain = true;
 		return COURSE_ASK;
 	}
-	if (speaking(course, try) & ~try->tried)
+	if (speaking(course, try, now) & ~try->tried)
 		return COURSE_ASK;
 	/* dnsmasq's way to say "too many at once": once more, at the next step. */
 	if (failure->reason == REASON_SERVER_REFUSED && failure->crowded && first_of_steps)
@@ -158,9 +166,9 @@ enum course_next course_failed(struct course *course, struct course_try *try,
 	/* That signatures are wrong is what an admin must hear of, whatever another server says. */
 	if (try->reason != REASON_BOGUS)
 		try->reason = (uint8_t)failure->reason;
-	next = failure->spoke ? rejected(course, try, failure)
+	next = failure->spoke ? rejected(course, try, failure, now)
 			      : unsent(course, try, failure->server, now);
-	if (next == COURSE_FAIL && speaking(course, try) & (~try->tried | failure->open))
+	if (next == COURSE_FAIL && speaking(course, try, now) & (~try->tried | failure->open))
 		return COURSE_WAIT;
 	return next;
 }

@@ -12,8 +12,8 @@
  *
  * Servers are asked in their order. One that stays silent to a few tries in a row is asked behind
  * the others, and first again every few seconds, until it says anything. A server that cannot
- * answer (SERVFAIL, REFUSED, nobody listens) does not decide while one that is not silent has yet
- * to be asked or to answer.
+ * answer (SERVFAIL, REFUSED, nobody listens) does not decide while one that is not silent, or has
+ * said anything within the last budget, has yet to be asked or to answer.
  *
  * A question may be for some servers only: then the others are as good as none to it, and as long
  * as one of those speaks its failure raises no doubt.

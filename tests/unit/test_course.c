@@ -231,6 +231,22 @@ static void test_word_of_failure(void **state)
 	assert_int_equal(course_failed(&course, &try, &failure, NOW), COURSE_FAIL);
 }
 
+/* Three tries of a slow server at once make it silent until its answers come, a moment later. */
+static void test_silent_for_a_moment_is_asked_all_the_same(void **state)
+{
+	struct course course = planned(2, 0);
+	struct course_failure failure = {.server = 0, .reason = REASON_SERVFAIL, .spoke = true};
+	struct course_try try;
+
+	(void)state;
+	course_heard(&course, 1, NOW);
+	silence(&course, 1, NOW + 1);
+	try = begun(&course, NOW + 1);
+	assert_int_equal(course_choose(&course, &try, NOW + 1), 0);
+	assert_int_equal(course_failed(&course, &try, &failure, NOW + BUDGET - 1), COURSE_ASK);
+	assert_int_equal(course_failed(&course, &try, &failure, NOW + BUDGET), COURSE_FAIL);
+}
+
 static void test_silent_ones_do_not_hold_up_a_word(void **state)
 {
 	struct course course = planned(2, 0);
@@ -571,6 +587,7 @@ int main(void)
 		cmocka_unit_test(test_silent_after_a_few_tries),
 		cmocka_unit_test(test_silent_one_is_probed),
 		cmocka_unit_test(test_word_of_failure),
+		cmocka_unit_test(test_silent_for_a_moment_is_asked_all_the_same),
 		cmocka_unit_test(test_silent_ones_do_not_hold_up_a_word),
 		cmocka_unit_test(test_without_edns),
 		cmocka_unit_test(test_too_many_at_once),
