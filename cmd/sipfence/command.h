@@ -75,6 +75,12 @@ void say_warning(const struct invocation *invocation, const char *format, ...)
 void say_note(const struct invocation *invocation, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* What a config that is broken or missing means until it is mended, and where the last good one is;
+ * to commands that need one. */
+void say_meanwhile(const struct invocation *invocation);
+/* The mode is monitor now, and was enforce. */
+void say_opened(const struct invocation *invocation);
+
 /* A document on stdout, as a whole or, without memory for it, not at all. */
 bool say_json(const json_t *document);
 

@@ -146,6 +146,7 @@ static bool has_config(const struct invocation *invocation)
 	text_puts(&what, "there is no config ");
 	text_escaped(&what, invocation->config_path, strlen(invocation->config_path));
 	say_refusal(invocation, EXIT_USAGE, text_string(&what), "sipfence init writes a first one");
+	say_meanwhile(invocation);
 	text_free(&what);
 	return false;
 }

@@ -2,7 +2,9 @@
 #include "command.h"
 #include "config_yaml.h"
 #include "create.h"
+#include "files.h"
 #include "first_config.h"
+#include "kernel.h"
 #include "words.h"
 
 #include <errno.h>
@@ -249,6 +251,28 @@ static gid_t find_group(void)
 	return group ? group->gr_gid : CREATE_OWN_GROUP;
 }
 
+/* Whoever has lost his config, and takes the first one for it, would open the ports. */
+static void warn_of_what_is_there(const struct invocation *invocation)
+{
+	struct kernel *kernel = NULL;
+	char lock[PATH_MAX];
+	bool runs =
+		snprintf(lock, sizeof(lock), "%s/lock", invocation->run_dir) < (int)sizeof(lock) &&
+		lock_holder_lives(lock);
+	bool there = kernel_open(&kernel, NULL) == 0 &&
+		     kernel_has_table(kernel, CONFIG_DEFAULT_TABLE, NULL) > 0;
+
+	kernel_close(kernel);
+	if (runs || there)
+		say_warning(invocation,
+			"sipfence guards this machine already (%s): this config, once it is "
+			"reloaded, lets strangers in, as its mode is monitor; put the one from "
+			"before back (%s/config is a daemon's copy of it), or list all phones here "
+			"and set mode: enforce first",
+			runs ? "its daemon runs" : "table inet " CONFIG_DEFAULT_TABLE " is there",
+			invocation->state_dir);
+}
+
 static int write_config(struct init *init)
 {
 	int result = create_file(init->invocation->config_path, text_string(&init->config),
@@ -265,6 +289,7 @@ static int write_config(struct init *init)
 			"%zu line(s) of Asterisk's files could not be followed (#exec, or an "
 			"#include of a file that cannot be read): extensions may be missing",
 			init->inventory.not_followed);
+	warn_of_what_is_there(init->invocation);
 	if (init->invocation->verbosity >= 0)
 		print_steps(init);
 	return EXIT_DONE;

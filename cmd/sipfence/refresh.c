@@ -41,6 +41,19 @@ static void warn_of_shut_out(const struct invocation *invocation, const json_t *
 	text_free(&line);
 }
 
+static void warn_of_opened(const struct invocation *invocation, const json_t *answer)
+{
+	const json_t *changes = answer_list(answer, "changes");
+
+	for (size_t i = 0; i < json_array_size(changes); i++) {
+		const json_t *change = json_array_get(changes, i);
+
+		if (strcmp(answer_string(change, "event"), "table") == 0 &&
+			strcmp(answer_string(change, "was"), "enforce") == 0)
+			say_opened(invocation);
+	}
+}
+
 static size_t print_changes(const json_t *answer)
 {
 	const json_t *changes = answer_list(answer, "changes");
@@ -261,6 +274,7 @@ int command_reload(const struct invocation *invocation)
 	if (code != EXIT_DONE)
 		return code;
 	warn_of_shut_out(invocation, answer);
+	warn_of_opened(invocation, answer);
 	if (invocation->json) {
 		code = print_json(invocation, answer, "done", code);
 	} else if (invocation->verbosity >= 0) {

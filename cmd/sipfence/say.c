@@ -188,6 +188,12 @@ void say_note(const struct invocation *invocation, const char *format, ...)
 	va_end(arguments);
 }
 
+void say_opened(const struct invocation *invocation)
+{
+	say_warning(invocation, "the mode is monitor now: strangers, who were kept out until now, "
+				"get in; `mode: enforce` in the config shuts the ports again");
+}
+
 /* Lines as they are, but for the word that says how bad it is. */
 static void print_messages(const struct invocation *invocation, const char *messages)
 {
@@ -263,6 +269,32 @@ static bool warnings_matter(const struct invocation *invocation)
 	return invocation->verbosity > 0 || (matter && invocation->verbosity == 0);
 }
 
+void say_meanwhile(const struct invocation *invocation)
+{
+	static const char *const commands[] = {"sync", "status", "why", "doctor"};
+	char lock[PATH_MAX], kept[PATH_MAX];
+	bool matters = false;
+
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		matters |= strcmp(invocation->command, commands[i]) == 0;
+	if (!matters || invocation->dry_run ||
+		snprintf(lock, sizeof(lock), "%s/lock", invocation->run_dir) >= (int)sizeof(lock) ||
+		snprintf(kept, sizeof(kept), "%s/config", invocation->state_dir) >=
+			(int)sizeof(kept))
+		return;
+	if (lock_holder_lives(lock))
+		say_note(invocation, "nothing was changed; the daemon that runs goes on with the "
+				     "config that it has");
+	else
+		say_note(invocation, "nothing was changed: a table that is in force stays as it "
+				     "is, but no name is followed until the config is right");
+	if (access(invocation->config_path, F_OK) < 0 && access(kept, F_OK) == 0)
+		say_note(invocation,
+			"%s is the daemon's copy of the last good config, each file of it behind a "
+			"line `source`: copy it from there, rather than begin anew",
+			kept);
+}
+
 int say_config(const struct invocation *invocation, int result, const struct text *messages)
 {
 	if (messages->length > 0 && (result < 0 || warnings_matter(invocation)))
@@ -275,6 +307,8 @@ int say_config(const struct invocation *invocation, int result, const struct tex
 			strerror(-result));
 		say_problem(invocation, &error);
 	}
+	if (result < 0)
+		say_meanwhile(invocation);
 	if (result < 0)
 		print_error_json(invocation, EXIT_USAGE, text_string(messages),
 			"correct the config; sipfence.yaml(5) has all keys");

@@ -502,13 +502,14 @@ static int apply(struct sync *sync)
 	struct cycle *cycle = &sync->cycle;
 	enum plan_kind kind;
 	const char *word;
-	bool was_present;
+	bool was_present, opened;
 	int code = prepare(sync);
 
 	if (code == EXIT_USAGE)
 		return code;
 	if (code != EXIT_DONE)
 		goto refused;
+	opened = cycle_opens(cycle);
 	kind = sync->before && cycle->plan.kind != PLAN_SWAP ? sync->early_kind : cycle->plan.kind;
 	was_present = sync->before ? sync->before->present : cycle->observed->present;
 	word = plan_word(kind, was_present);
@@ -518,6 +519,8 @@ static int apply(struct sync *sync)
 	if (commit(sync) < 0 || show_from_before(sync) < 0)
 		goto refused;
 	report_done(sync, kind, was_present);
+	if (opened)
+		say_opened(invocation);
 	warn_of_former_table(sync);
 	report_details(sync);
 	code = sync->restricted ? EXIT_USAGE : finish(sync, word, NULL);

@@ -119,7 +119,9 @@ bool why_add_knocks(const struct invocation *invocation, json_t *why)
 	json_t *list = NULL;
 	bool known, done;
 
-	known = config_load(invocation->config_path, &config, &archive, &messages) >= 0 &&
+	/* While the config is broken: by the daemon's copy of the last good one. */
+	known = (config_load(invocation->config_path, &config, &archive, &messages) >= 0 ||
+			load_kept_config(invocation, &config)) &&
 		!config->sets_only &&
 		traffic_read(config, TRAFFIC_KEPT_OUT | TRAFFIC_FLOWS, &traffic, &error) == 0;
 	text_free(&archive);

@@ -603,6 +603,11 @@ static bool is_enforced(const struct cycle *cycle)
 	return cycle->observed->enforced_count > 0;
 }
 
+bool cycle_opens(const struct cycle *cycle)
+{
+	return cycle->config->monitor && is_enforced(cycle);
+}
+
 /* Two flows of one source: it has opened one of them if it has opened any, and the one that is
  * newly shut is what an admin has to know of. */
 static void merge_talker(struct talker *kept, const struct talker *other)

@@ -151,8 +151,12 @@ enum { CYCLE_NOTHING_LEFT = 1 };
  * is no port at all.
  */
 int cycle_restrict(struct cycle *cycle, struct error *error);
+/* Will the table let in whom it has kept out until now, since the mode is monitor? */
+bool cycle_opens(const struct cycle *cycle);
 /* Unlisted talkers on such ports. */
 size_t cycle_newly_shut_out(const struct cycle *cycle);
+/* Will strangers get in whom the table has kept out, since the mode is monitor? */
+bool cycle_opens(const struct cycle *cycle);
 
 /* Puts back what cycle.snapshot holds: the table as it was, or none. The state file is not touched.
  */

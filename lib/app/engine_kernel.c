@@ -65,8 +65,9 @@ static const char *action_name(const struct engine *engine, enum plan_kind kind,
 	return adopted && changes == 0 ? "adopted" : "changed";
 }
 
-static void log_table(
-	struct engine *engine, const struct cycle *cycle, const char *action, size_t changes)
+/* `opened`: strangers were kept out until now. */
+static void log_table(struct engine *engine, const struct cycle *cycle, const char *action,
+	size_t changes, bool opened)
 {
 	struct event event;
 	size_t elements = 0;
@@ -77,10 +78,12 @@ static void log_table(
 		if (set->kind == SET_HOSTS || set->kind == SET_NETS)
 			elements += set->count;
 	}
-	event_begin(&event, EVENT_NOTICE, "table");
+	event_begin(&event, opened ? EVENT_WARNING : EVENT_NOTICE, "table");
 	event_put(&event, "action", action);
 	event_put(&event, "table", cycle->ruleset->table);
 	event_put(&event, "mode", config_mode_name(cycle->config));
+	if (opened)
+		event_put(&event, "was", "enforce");
 	event_put(&event, "lock", cycle->lock ? "owned" : "events");
 	event_put_number(&event, "elements", (int64_t)elements);
 	event_put_number(&event, "changed", (int64_t)changes);
@@ -91,7 +94,7 @@ static void log_table(
 static int apply(struct engine *engine, struct cycle *cycle, struct error *error)
 {
 	enum plan_kind kind;
-	bool was_present, adopted;
+	bool was_present, adopted, opened;
 	size_t changes;
 
 	cycle->touched = false;
@@ -101,6 +104,7 @@ static int apply(struct engine *engine, struct cycle *cycle, struct error *error
 	was_present = cycle->observed->present;
 	adopted = cycle->plan.adopt;
 	changes = cycle->plan.count;
+	opened = cycle_opens(cycle);
 	if (cycle_apply(cycle, engine->kernel, error) < 0)
 		return error->code;
 	if (kind == PLAN_SWAP)
@@ -111,7 +115,7 @@ static int apply(struct engine *engine, struct cycle *cycle, struct error *error
 	if (kind != PLAN_NOTHING || !engine->installed || engine->compare.again ||
 		(engine->compare.unwatched && engine->watch))
 		log_table(engine, cycle, action_name(engine, kind, was_present, adopted, changes),
-			changes);
+			changes, opened);
 	if (engine->compare.by_others && kind != PLAN_NOTHING)
 		engine->repairs++;
 	engine->installed = true;

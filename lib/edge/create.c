@@ -103,15 +103,16 @@ static int write_beside(
 
 int create_file(const char *path, const void *data, size_t length, gid_t group, struct error *error)
 {
-	char folder[PATH_MAX];
+	char copy[PATH_MAX];
+	const char *folder;
 	struct stat status;
 	int result;
 
-	if (snprintf(folder, sizeof(folder), "%s", path) >= (int)sizeof(folder))
+	if (snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy))
 		return error_set(error, -ENAMETOOLONG, "", "the path %.200s… is too long", path);
 	if (lstat(path, &status) == 0)
 		return CREATE_EXISTS;
-	dirname(folder);
+	folder = dirname(copy);
 	result = make_folder(folder, group, error);
 	if (result == 0)
 		result = trust_way(path, TRUST_NOBODY_ELSE, error);

@@ -3,7 +3,7 @@
 """A daemon whose config is broken at its start: the copy of the last good one guards the ports."""
 import os
 
-from daemon_case import DaemonCase, HOME, HOME2
+from daemon_case import DaemonCase, HOME, HOME2, ROGUE
 from harness import main, wait_until
 
 GOOD = "extensions: {21: %s}\ninclude: [more.d/*.yaml]\n" % HOME
@@ -53,6 +53,37 @@ class Kept(DaemonCase):
         os.unlink(self.fence.path)
         self.daemon()
         self.assertGuarded(HOME, HOME2)
+
+    def test_what_that_means_is_said(self):
+        """Without a daemon, by the commands that need a config."""
+        self.once()
+        for text in (BROKEN, None):
+            if text:
+                self.fence.config(text)
+            else:
+                os.unlink(self.fence.path)
+            for command in (["status"], ["why", HOME], ["doctor"], ["sync"]):
+                with self.subTest(text=text, command=command):
+                    err = self.assertCode(self.fence.run(*command), 2).err
+                    self.assertIn("no name is followed until the config is right", err)
+                    self.assertEqual("%s/config is the daemon's copy" % self.fence.state in err, not text)
+        # Where it could be from: the copy is the text itself.
+        with open(os.path.join(self.fence.state, "config")) as file:
+            self.assertIn(GOOD, file.read())
+        self.assertNotIn("no name is followed", self.fence.run("check").err)
+
+    def test_beside_a_daemon(self):
+        self.daemon()
+        os.unlink(self.fence.path)
+        err = self.assertCode(self.fence.run("sync"), 2).err
+        self.assertIn("the daemon that runs goes on with the config that it has", err)
+
+    def test_who_was_kept_out_is_told(self):
+        self.daemon()
+        self.assertShut(ROGUE)
+        self.fence.config(BROKEN)
+        why = self.assertCode(self.fence.run("why", ROGUE, "--json"), 0).json()
+        self.assertEqual([source["address"] for source in why["kept_out"]], [ROGUE])
 
     def test_refused_reload_is_not_kept(self):
         daemon = self.daemon()

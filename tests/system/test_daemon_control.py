@@ -135,8 +135,10 @@ class Reload(Base):
         self.configure("mode: monitor\n")
         self.assertTrue(daemon.request({"request": "reload"})["ok"])
         self.assertPasses(HOME, ROGUE)
+        daemon.wait_event("table", action="swapped", mode="monitor", was="enforce")
         self.configure("mode: enforce\n")
         self.assertTrue(daemon.request({"request": "reload"})["ok"])
+        self.assertNotIn("was", daemon.events("table")[-1])
         self.assertPasses(HOME)
         self.assertShut(ROGUE)
 

@@ -350,6 +350,27 @@ class File(Case):
         self.assertCode(self.init(), 1)
         self.assertEqual(os.listdir(folder), [])
 
+    def test_a_path_without_a_slash(self):
+        """In the folder where one is, and another below it, which is made."""
+        for path in ("my.yaml", "new/my.yaml"):
+            argv = [os.path.abspath(self.fence.argv()[0]), "-c", path, "init"]
+            self.assertCode(self.fence.run(argv=argv, cwd=self.directory), 0)
+            self.assertTrue(os.path.isfile(self.path(path)))
+            self.assertCode(self.check(self.path(path)), 0)
+
+    def test_where_the_ports_are_shut_already(self):
+        """Who has lost his config is told that this one is not it."""
+        self.fence.config("extensions: {21: 203.0.113.10}\n")
+        for start, words in ((lambda: self.fence.run("sync", "--yes"), "table inet sipfence is there"),
+                             (self.daemon, "its daemon runs")):
+            start()
+            path = self.path("%d.yaml" % len(words))
+            argv = [*self.fence.argv()[:1], "-c", path, "--run-dir", self.fence.run_dir, "init"]
+            result = self.assertCode(self.fence.run(argv=argv), 0)
+            self.assertIn("guards this machine already (%s)" % words, result.err)
+            self.assertIn("mode is monitor", result.err)
+        self.net.pbx.nft("flush ruleset")
+
     def test_folders_that_are_missing(self):
         result = self.assertCode(self.init(path=self.path("a/b/c.yaml")), 1)
         self.assertIn("mkdir -p", result.err)
