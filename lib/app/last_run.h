@@ -22,8 +22,9 @@ struct last_run {
 
 /*
  * Nothing is known where there was no run, or it did not finish what it had begun, where the config
- * permits others since, where another sipfence is at work, where the kernel may not be read, and of a table that is not there or has
- * other rules than the config asks for. -ENOMEM. last_run_clear() it.
+ * permits others since, where another sipfence is at work, where the kernel may not be read, and of
+ * a table that is not there or has other rules than the config asks for. -ENOMEM. last_run_clear()
+ * it.
  */
 int last_run_look(const struct config *config, const char *state_dir, const char *run_dir,
 	struct kernel *kernel, struct last_run *ret_run);
