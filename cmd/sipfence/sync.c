@@ -243,8 +243,10 @@ static void report_done(struct sync *sync, enum plan_kind kind, bool was_present
 	if (!invocation->json && invocation->verbosity >= 0) {
 		report_count_changes(cycle, &added, &removed);
 		if (kind == PLAN_SWAP && !was_present)
-			printf("installed table inet %s: %zu addresses and prefixes may pass, mode %s\n",
-				cycle->ruleset->table, added, config_mode_name(cycle->config));
+			printf("installed table inet %s: %zu %s may pass, mode %s\n",
+				cycle->ruleset->table, added,
+				added == 1 ? "address or prefix" : "addresses and prefixes",
+				config_mode_name(cycle->config));
 		else if (kind == PLAN_SWAP)
 			printf("swapped table inet %s: %s; mode %s\n", cycle->ruleset->table,
 				causes[cycle->plan.cause], config_mode_name(cycle->config));

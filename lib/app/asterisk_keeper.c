@@ -161,13 +161,6 @@ static void begin(struct event *event, enum event_level level, const char *resul
 	event_put(event, "result", result);
 }
 
-static void put_error(struct event *event, const struct error *error)
-{
-	event_put(event, "error", error->what);
-	if (error->next[0])
-		event_put(event, "next", error->next);
-}
-
 static void say_written(struct asterisk_keeper *keeper)
 {
 	struct event event;
@@ -268,7 +261,7 @@ static void say_down(struct asterisk_keeper *keeper, const struct error *error)
 
 	begin(&event, error ? EVENT_WARNING : EVENT_NOTICE, error ? "down" : "up");
 	if (error)
-		put_error(&event, error);
+		event_put_error(&event, error);
 	say(keeper, &event);
 	keeper->said |= error != NULL;
 }
@@ -285,7 +278,7 @@ static void take_trouble(struct asterisk_keeper *keeper, const struct error *err
 	if (known)
 		return;
 	begin(&event, EVENT_ERROR, "failed");
-	put_error(&event, &keeper->trouble);
+	event_put_error(&event, &keeper->trouble);
 	say(keeper, &event);
 	keeper->said = true;
 }
@@ -296,7 +289,7 @@ static void say_evict_trouble(struct asterisk_keeper *keeper)
 
 	event_begin(&event, EVENT_ERROR, "evict");
 	event_put(&event, "result", "failed");
-	put_error(&event, &keeper->evict_trouble);
+	event_put_error(&event, &keeper->evict_trouble);
 	say(keeper, &event);
 }
 

@@ -92,9 +92,7 @@ static void say_error(struct daemon *daemon, const char *name, const struct erro
 	struct event event;
 
 	event_begin(&event, EVENT_ERROR, name);
-	event_put(&event, "error", error->what);
-	if (error->next[0])
-		event_put(&event, "next", error->next);
+	event_put_error(&event, error);
 	if (!event.line.failed)
 		log_event(daemon, &event);
 	event_clear(&event);
@@ -371,8 +369,7 @@ static int reload(struct daemon *daemon, struct text *messages, struct error *er
 
 		event_begin(&event, EVENT_ERROR, "reload");
 		event_put(&event, "result", "refused");
-		event_put(&event, "error", error->what);
-		event_put(&event, "next", error->next);
+		event_put_error(&event, error);
 		if (!event.line.failed)
 			log_event(daemon, &event);
 		event_clear(&event);

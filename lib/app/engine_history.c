@@ -20,8 +20,7 @@ static void fall_silent(struct engine *engine, const struct error *error)
 	if (!engine->history.missed) {
 		event_begin(&event, EVENT_WARNING, "history");
 		event_put(&event, "result", "failed");
-		event_put(&event, "error", error->what);
-		event_put(&event, "next", error->next);
+		event_put_error(&event, error);
 		engine_log(engine, &event);
 	}
 	engine->history.missed = true;

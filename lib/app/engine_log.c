@@ -58,9 +58,7 @@ void engine_log_error(struct engine *engine, const char *name, const struct erro
 	struct event event;
 
 	event_begin(&event, EVENT_ERROR, name);
-	event_put(&event, "error", error->what);
-	if (error->next[0])
-		event_put(&event, "next", error->next);
+	event_put_error(&event, error);
 	engine_log(engine, &event);
 }
 

@@ -37,8 +37,7 @@ void engine_log_save_failure(struct engine *engine, const struct error *error)
 
 	event_begin(&event, EVENT_ERROR, "save");
 	event_put(&event, "result", "failed");
-	event_put(&event, "error", error->what);
-	event_put(&event, "next", error->next);
+	event_put_error(&event, error);
 	engine_log(engine, &event);
 }
 

@@ -82,9 +82,7 @@ static void say_error(struct hooks *hooks, const struct error *error)
 	struct event event;
 
 	begin(&event, EVENT_ERROR, "failed");
-	event_put(&event, "error", error->what);
-	if (error->next[0])
-		event_put(&event, "next", error->next);
+	event_put_error(&event, error);
 	say(hooks, &event);
 }
 

@@ -43,9 +43,7 @@ static void say(
 
 	event_begin(&event, level, "acl");
 	event_put(&event, "result", result);
-	event_put(&event, "error", error->what);
-	if (error->next[0])
-		event_put(&event, "next", error->next);
+	event_put_error(&event, error);
 	if (!event.line.failed)
 		pbx->log(pbx->context, &event);
 	event_clear(&event);

@@ -48,6 +48,13 @@ void event_put(struct event *event, const char *key, const char *value)
 	text_puts(&event->line, "\"");
 }
 
+void event_put_error(struct event *event, const struct error *error)
+{
+	event_put(event, "error", error->what);
+	if (error->next[0])
+		event_put(event, "next", error->next);
+}
+
 void event_put_number(struct event *event, const char *key, int64_t value)
 {
 	put_key(event, key);

@@ -11,6 +11,7 @@
 #define SIPFENCE_EVENT_H
 
 #include "addr.h"
+#include "error.h"
 #include "text.h"
 
 #include <stdbool.h>
@@ -35,6 +36,8 @@ struct event {
 /* Whatever the struct held is forgotten, not freed. */
 void event_begin(struct event *event, enum event_level level, const char *name);
 void event_put(struct event *event, const char *key, const char *value); /* NULL: "" */
+/* `error`, and `next` where there is something to do. */
+void event_put_error(struct event *event, const struct error *error);
 void event_put_number(struct event *event, const char *key, int64_t value);
 /* Comma-separated; "-" for none; after the eighth "+N". */
 void event_put_addrs(struct event *event, const char *key, const struct addr *addrs, size_t count);

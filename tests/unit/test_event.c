@@ -4,6 +4,7 @@
 
 #include "event.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <string.h>
@@ -180,6 +181,27 @@ static void test_fields_are_read_one_by_one(void **state)
 	}
 }
 
+/* Nothing to do is no key. */
+static void test_errors(void **state)
+{
+	struct error error = {0};
+	struct event event;
+
+	(void)state;
+	error_set(&error, -EIO, "", "no disk");
+	event_begin(&event, EVENT_ERROR, "save");
+	event_put_error(&event, &error);
+	assert_string_equal(text_string(&event.line), "event=save error=\"no disk\"");
+	text_free(&event.line);
+	error = (struct error){0};
+	error_set(&error, -EIO, "buy one", "no disk");
+	event_begin(&event, EVENT_ERROR, "save");
+	event_put_error(&event, &error);
+	assert_string_equal(
+		text_string(&event.line), "event=save error=\"no disk\" next=\"buy one\"");
+	text_free(&event.line);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -188,6 +210,7 @@ int main(void)
 		cmocka_unit_test(test_addresses_are_counted_after_the_eighth),
 		cmocka_unit_test(test_any_value_can_be_read_back),
 		cmocka_unit_test(test_fields_are_read_one_by_one),
+		cmocka_unit_test(test_errors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
