@@ -267,7 +267,7 @@ static void print_source(const struct invocation *invocation, const json_t *sour
 	printf("%-*s  %-4s  %7s  %s\n", width, answer_string(source, "address"),
 		answer_string(source, "service"), text_string(&packets), text_string(&idle));
 	if (answer_is(source, "listed", true))
-		printf("    it is on the list now, and may pass\n");
+		printf("    it is in the kernel's set now, and may pass\n");
 	else if (answer_is(source, "answers", true))
 		printf("    %sit answers what the PBX sends: a trunk that is not listed?%s\n",
 			invocation->colour_out ? "\033[33m" : "",

@@ -87,8 +87,9 @@ static void check_host(const struct config *config, const struct roster *roster,
 		text_printf(&change, "%s: {hosts: [%s], within: [the private network it is in]}",
 			owner ? owner->id : "21", host->name);
 		findings_add(findings, FINDING_PROBLEM, "name-private", &what,
-			"A name that a stranger could point into your own network is not believed; "
-			"who owns it is not let in.",
+			"A stranger could point it into your own network: have the phone's "
+			"dynamic-DNS client give the public address, or, if it is reached by this "
+			"one, name its network.",
 			&change, &place);
 	} else if (host_state(host) == HOST_REFUSED && *next) {
 		text_puts(&change, next);

@@ -519,6 +519,7 @@ class Names(Case):
         self.configure(extensions="{21: home21.example, 22: inner.example}")
         found = self.find("name-private")
         self.assertIn("10.1.2.3", found["what"])
+        self.assertIn("dynamic-DNS client give the public address", found["why"])
         self.configure(extensions="{21: home21.example, 22: {hosts: inner.example, "
                                   "within: [10.1.0.0/16]}}")
         self.check_well()

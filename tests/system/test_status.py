@@ -135,7 +135,7 @@ class Status(Base):
         self.assertCode(self.fence.run("refresh"), 0)
         self.assertAllowed(HOME2)
         out = self.fence.run("status").out
-        self.assertRegex(out, r"(?m)^%s .*\n    it is on the list now, and may pass$" % re.escape(HOME2))
+        self.assertRegex(out, r"(?m)^%s .*\n    it is in the kernel's set now, and may pass$" % re.escape(HOME2))
         self.assertTrue(self.fence.run("status", "--json").json()["traffic"]["kept_out"][0]["listed"], daemon)
 
     def test_problems_stand_first_and_say_why(self):
