@@ -611,13 +611,11 @@ class Together(Base):
         for answers in self.in_rounds(2):
             self.assertAnswered(answers)
         self.assertEqual(refused(), 1)
-        self.assertEqual(len(self.server.questions()), 2 * self.COUNT)
 
     def test_where_one_question_does_not_fit_a_packet(self):
         self.host.run(["ip", "link", "set", "lo", "mtu", "68"])
         self.addCleanup(self.host.run, ["ip", "link", "set", "lo", "mtu", "65536"])
         self.assertAnswered(*self.in_rounds(1))
-        self.assertEqual(len(self.server.questions()), self.COUNT)
 
     def test_what_cannot_be_sent_is_asked_elsewhere_at_once(self):
         """The kernel says so of a whole message, after c-ares was told that it is sent."""
